@@ -1,0 +1,18 @@
+//! The agent that turns a cellboot image into one particular OpenStack node.
+//!
+//! ```text
+//! node.toml ─▶ config ─▶ node ─▶ roles ─▶ graph ─▶ engine ─▶ journal, status, console
+//!                          ▲        └ steps ─▶ resource (sql, unit, file, openstack, amqp ...)
+//!        platform, secrets, templates
+//! ```
+//!
+//! The builder uses [`config`], [`platform`], [`overlay`], [`render`], [`cmd`], [`files`] and
+//! [`wait`] of this library; nothing here knows the builder.
+
+pub mod cmd;
+pub mod config;
+pub mod files;
+pub mod interrupt;
+pub mod overlay;
+pub mod platform;
+pub mod wait;

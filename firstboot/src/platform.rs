@@ -1,0 +1,152 @@
+//! The one table of packages, units, users, paths and programs of each platform.
+//!
+//! A platform is a file in `firstboot/platforms/`; it is compiled in, so that the builder and the
+//! agent of an image cannot disagree about it. Nothing else in the project may name a unit, a
+//! service user or a package.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Role;
+
+const SOURCES: [(&str, &str); 1] = [("debian-12", include_str!("../platforms/debian-12.toml"))];
+
+/// One platform; the fields are the keys of its file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Platform {
+    /// Its name, as in `site.toml`.
+    pub name: String,
+    /// What people call it.
+    pub title: String,
+    /// OpenStack release that its packages carry, for platforms that have only one.
+    pub release: String,
+    /// Packages by layer.
+    pub packages: Packages,
+    /// What the build does to the tree of packages before it becomes a disk.
+    pub build: Build,
+    /// Services, by the name that steps use.
+    pub services: BTreeMap<String, Service>,
+    /// Programs that steps run, by the name that steps use.
+    pub programs: BTreeMap<String, PathBuf>,
+    /// Other paths that differ between platforms, by the name that steps use.
+    pub paths: BTreeMap<String, PathBuf>,
+}
+
+/// Packages by layer. Dependencies follow by themselves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Packages {
+    /// What every role has.
+    pub base: Vec<String>,
+    /// What a controller has besides.
+    pub controller: Vec<String>,
+    /// What a compute has besides.
+    pub compute: Vec<String>,
+}
+
+impl Packages {
+    /// The packages that a role has besides the base.
+    pub fn of(&self, role: Role) -> &[String] {
+        match role {
+            Role::Controller => &self.controller,
+            Role::Compute => &self.compute,
+        }
+    }
+}
+
+/// What the build does to a tree of packages. Units of both lists need not exist in a role.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// Units that start at every boot of every node, configured or not.
+    pub enable: Vec<String>,
+    /// Units that the packages enable and that must not start by themselves: those that nobody
+    /// asked for, and those that the agent starts and enables when they are configured.
+    pub disable: Vec<String>,
+    /// Files and directories (with a trailing slash: only their content) that installing the
+    /// packages leaves and that are an identity, a secret or a log. Shell globs.
+    pub remove: Vec<String>,
+}
+
+/// One service of a platform.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Its systemd units, in the order in which they start.
+    pub units: Vec<String>,
+    /// The user it runs as.
+    pub user: String,
+    /// The file that holds its configuration, if it has just one.
+    #[serde(default)]
+    pub config: Option<PathBuf>,
+}
+
+impl Platform {
+    /// Names of all platforms, in the order in which they are listed.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        SOURCES.iter().map(|(name, _)| *name)
+    }
+
+    /// The platform of this name.
+    ///
+    /// # Errors
+    /// When there is none, or its file is wrong (which a test rules out).
+    pub fn load(name: &str) -> Result<Self> {
+        let source = SOURCES.iter().find(|(known, _)| *known == name);
+        let known: Vec<_> = Self::names().collect();
+        let (_, text) = source
+            .with_context(|| format!("no platform {name:?}; there are: {}", known.join(", ")))?;
+        toml::from_str(text).with_context(|| format!("reading the platform {name}"))
+    }
+
+    /// The text of the platform's file, as an input of cache keys.
+    pub fn source(name: &str) -> Option<&'static str> {
+        SOURCES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, text)| *text)
+    }
+
+    /// The facts of a service.
+    pub fn service(&self, name: &str) -> Result<&Service> {
+        let found = self.services.get(name);
+        found.with_context(|| format!("platform {} has no service {name:?}", self.name))
+    }
+
+    /// The full path of a program.
+    pub fn program(&self, name: &str) -> Result<&PathBuf> {
+        let found = self.programs.get(name);
+        found.with_context(|| format!("platform {} has no program {name:?}", self.name))
+    }
+
+    /// A path that differs between platforms.
+    pub fn path(&self, name: &str) -> Result<&PathBuf> {
+        let found = self.paths.get(name);
+        found.with_context(|| format!("platform {} has no path {name:?}", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_platform_loads_under_its_own_name() {
+        for name in Platform::names() {
+            assert_eq!(Platform::load(name).unwrap().name, name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_platform_is_answered_with_the_known_ones() {
+        let error = Platform::load("debian-13").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no platform \"debian-13\"; there are: debian-12"
+        );
+    }
+}

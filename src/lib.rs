@@ -1,0 +1,11 @@
+//! Builds disk images that become an OpenStack cell when they are powered on.
+//!
+//! ```text
+//! site.toml ─▶ site (checked) ─▶ plan ─▶ base ─▶ role ─▶ image (inspected) ─▶ export ─▶ out/
+//!                  └─▶ seed ──────────────────────────────────────────────────────────▶ out/
+//! ```
+
+pub mod fault;
+pub mod report;
+pub mod site;
+pub mod verbs;
