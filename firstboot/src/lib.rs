@@ -15,4 +15,5 @@ pub mod files;
 pub mod interrupt;
 pub mod overlay;
 pub mod platform;
+pub mod schema;
 pub mod wait;
