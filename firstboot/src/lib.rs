@@ -15,5 +15,6 @@ pub mod files;
 pub mod interrupt;
 pub mod overlay;
 pub mod platform;
+pub mod resource;
 pub mod schema;
 pub mod wait;

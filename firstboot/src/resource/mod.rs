@@ -1,0 +1,12 @@
+//! What steps are made of: verbs on one kind of thing each, which may be called again and again.
+//!
+//! A `check...` only reads; an `ensure...`, `write` or `start` makes it so and changes nothing
+//! where it is so already. Nothing in here knows which services a node has.
+
+pub mod amqp;
+mod amqp_frame;
+pub mod http;
+pub mod memcached;
+pub mod network;
+#[cfg(test)]
+mod peer;
