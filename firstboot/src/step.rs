@@ -21,7 +21,11 @@ pub enum Check {
 impl Check {
     /// `Done` if the condition holds, else `Todo` with this reason.
     pub fn of(holds: bool, reason: impl Into<String>) -> Self {
-        if holds { Self::Done } else { Self::Todo(reason.into()) }
+        if holds {
+            Self::Done
+        } else {
+            Self::Todo(reason.into())
+        }
     }
 }
 
@@ -93,10 +97,7 @@ impl Step {
 
     /// How to make it true.
     #[must_use]
-    pub fn apply(
-        mut self,
-        apply: impl Fn(&Context) -> Result<()> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn apply(mut self, apply: impl Fn(&Context) -> Result<()> + Send + Sync + 'static) -> Self {
         self.apply = Box::new(apply);
         self
     }

@@ -5,8 +5,12 @@
 
 pub mod amqp;
 mod amqp_frame;
+pub mod config;
 pub mod http;
 pub mod memcached;
 pub mod network;
 #[cfg(test)]
 mod peer;
+pub mod sql;
+mod systemd;
+pub mod unit;

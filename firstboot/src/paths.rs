@@ -1,0 +1,18 @@
+//! Where the agent keeps things on a node. Nothing else may spell these paths.
+
+/// What the seed told this node; cloud-init writes it (0600).
+pub const NODE_CONFIG: &str = "/etc/cellboot/node.toml";
+/// State that outlives a boot.
+pub const STATE: &str = "/var/lib/cellboot";
+/// State of this boot.
+pub const RUN: &str = "/run/cellboot";
+/// Passwords made on this node (0600).
+pub const SECRETS: &str = "/var/lib/cellboot/secrets.json";
+/// One file for each unit: the hash of the configuration it was last started with.
+pub const STARTED: &str = "/var/lib/cellboot/started";
+/// What the last runs did: a report and a timing record, never an authority.
+pub const JOURNAL: &str = "/var/lib/cellboot/journal.json";
+/// What the agent is doing now.
+pub const STATUS: &str = "/run/cellboot/status.json";
+/// Held by the one `firstboot apply` that may change this node.
+pub const LOCK: &str = "/run/cellboot/apply.lock";

@@ -1,0 +1,120 @@
+//! The names that a template may use. Pure: a view of the node, made for one rendering.
+//!
+//! `node` {name, fqdn, role, address}, `site` {name, region, domain, time_zone, ntp_servers,
+//! dns_servers}, `controller` {name, fqdn, address}, `nodes` [{name, fqdn, address, role}],
+//! `management` {address, network, prefix, gateway}, `provider` (none or {physical_network,
+//! bridge, kind, vlan_id, network, gateway}), `overlay` {vni_start, vni_end}, `secret["name"]`,
+//! `platform` {name, release}, `processors`.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+use crate::config::{NodeConfig, Overlay, Peer, ProviderKind, Role, SiteConfig};
+use crate::node::Node;
+
+/// The bridge that carries the provider network on every node.
+pub const PROVIDER_BRIDGE: &str = "br-provider";
+
+/// Everything a template sees; the fields are the names.
+#[derive(Serialize)]
+pub(crate) struct Variables<'a> {
+    node: Member<'a>,
+    site: &'a SiteConfig,
+    controller: Member<'a>,
+    nodes: Vec<Member<'a>>,
+    management: Management,
+    provider: Option<Provider<'a>>,
+    overlay: &'a Overlay,
+    secret: &'a BTreeMap<String, String>,
+    platform: Platform<'a>,
+    processors: usize,
+}
+
+#[derive(Serialize)]
+struct Member<'a> {
+    name: &'a str,
+    fqdn: String,
+    role: Role,
+    address: Ipv4Addr,
+}
+
+#[derive(Serialize)]
+struct Management {
+    address: Ipv4Addr,
+    network: Ipv4Net,
+    prefix: u8,
+    gateway: Option<Ipv4Addr>,
+}
+
+#[derive(Serialize)]
+struct Provider<'a> {
+    physical_network: &'a str,
+    bridge: &'static str,
+    kind: ProviderKind,
+    vlan_id: Option<u16>,
+    network: Ipv4Net,
+    gateway: Option<Ipv4Addr>,
+}
+
+#[derive(Serialize)]
+struct Platform<'a> {
+    name: &'a str,
+    release: &'a str,
+}
+
+impl<'a> Variables<'a> {
+    /// The variables of a node.
+    pub(crate) fn of(node: &'a Node) -> Result<Self> {
+        let config = &node.config;
+        let management = &config.management;
+        Ok(Self {
+            node: Member {
+                name: &config.name,
+                fqdn: config.fqdn(&config.name),
+                role: config.role,
+                address: management.address.addr(),
+            },
+            site: &config.site,
+            controller: member(config, config.controller()?),
+            nodes: config
+                .nodes
+                .iter()
+                .map(|peer| member(config, peer))
+                .collect(),
+            management: Management {
+                address: management.address.addr(),
+                network: management.address.trunc(),
+                prefix: management.address.prefix_len(),
+                gateway: management.gateway,
+            },
+            provider: config.provider.as_ref().map(|provider| Provider {
+                physical_network: &provider.physical_network,
+                bridge: PROVIDER_BRIDGE,
+                kind: provider.kind,
+                vlan_id: provider.vlan_id,
+                network: provider.network,
+                gateway: provider.gateway,
+            }),
+            overlay: &config.overlay,
+            secret: node.secrets.values(),
+            platform: Platform {
+                name: &node.platform.name,
+                release: &config.release,
+            },
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+        })
+    }
+}
+
+fn member<'a>(config: &NodeConfig, peer: &'a Peer) -> Member<'a> {
+    Member {
+        name: &peer.name,
+        fqdn: config.fqdn(&peer.name),
+        role: peer.role,
+        address: peer.address,
+    }
+}
