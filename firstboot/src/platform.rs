@@ -70,6 +70,22 @@ pub struct Build {
     /// Files and directories (with a trailing slash: only their content) that installing the
     /// packages leaves and that are an identity, a secret or a log. Shell globs.
     pub remove: Vec<String>,
+    /// Commands run in the finished tree, in this order, before the removals.
+    #[serde(default, rename = "run")]
+    pub commands: Vec<Bake>,
+}
+
+/// Work that the build does once so that no node has to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bake {
+    /// The roles whose tree it is run in.
+    pub roles: Vec<Role>,
+    /// Plain overlay files that must be in the tree by then.
+    #[serde(default)]
+    pub overlay: Vec<PathBuf>,
+    /// Program and arguments, run as root with the tree as its root.
+    pub command: Vec<String>,
 }
 
 /// One service of a platform.
