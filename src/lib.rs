@@ -6,6 +6,7 @@
 //! ```
 
 pub mod fault;
+pub mod lab;
 pub mod report;
 pub mod site;
 pub mod verbs;

@@ -242,6 +242,13 @@ impl Cmd {
             .with_context(|| format!("starting `{self}`"))
     }
 
+    /// Becomes this command, on the same terminal. Comes back only to say why it could not.
+    pub fn replace_process(&self) -> anyhow::Error {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+        let error = Command::new(&self.program).args(&self.args).exec();
+        anyhow::Error::new(error).context(format!("starting `{self}`"))
+    }
+
     /// Waits for the child, or kills its whole group at the deadline and gives `None`.
     fn wait(&self, child: &mut Child, started: Instant) -> Result<Option<ExitStatus>> {
         let mut pause = Duration::from_millis(1);

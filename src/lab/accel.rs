@@ -1,0 +1,213 @@
+//! Whether KVM runs a kernel here, found out by running one.
+//!
+//! A `/dev/kvm` that opens and creates machines proves nothing: there are hosts on which every
+//! stock kernel hangs or aborts QEMU. So the image's own kernel is booted with a deadline, once
+//! for each boot of this host, kernel and QEMU, and the answer is kept in the cache.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use firstboot::cmd::{Cmd, Failed};
+use firstboot::files::{self, Ownership};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::probe;
+use crate::fault::Class;
+
+/// How long a kernel may take from power-on to user space before KVM counts as not working.
+/// With KVM it is less than a second; an emulated kernel would need about as long as this.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the user asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Choice {
+    /// KVM if a probe boot works, else emulation.
+    #[default]
+    Auto,
+    /// KVM, or an error that says why not.
+    Kvm,
+    /// Emulation.
+    Tcg,
+}
+
+/// How a machine's processor is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// By the hardware.
+    Kvm,
+    /// By QEMU's translator: works everywhere, about twenty times slower.
+    Tcg,
+}
+
+impl Accelerator {
+    /// QEMU's arguments for it.
+    pub fn arguments(self) -> [&'static str; 4] {
+        match self {
+            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+        }
+    }
+
+    /// How many times longer than with KVM a wait may take.
+    pub fn patience(self) -> u32 {
+        match self {
+            Self::Kvm => 1,
+            Self::Tcg => 6,
+        }
+    }
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        })
+    }
+}
+
+/// What a probe boot found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// True if the kernel reached user space.
+    pub works: bool,
+    /// In one line, what was seen.
+    pub reason: String,
+}
+
+/// The accelerator for a choice, and a line about it when it is not what one would hope for.
+///
+/// # Errors
+/// When KVM was demanded and does not work.
+pub fn choose(
+    choice: Choice,
+    kernel: &[u8],
+    cache: &Path,
+) -> Result<(Accelerator, Option<String>)> {
+    if choice == Choice::Tcg {
+        return Ok((Accelerator::Tcg, None));
+    }
+    let finding = probe(kernel, cache)?;
+    match (finding.works, choice) {
+        (true, _) => Ok((Accelerator::Kvm, None)),
+        (false, Choice::Kvm) => Err(Class::MissingOnHost.error(format!(
+            "KVM does not work here: {}\nhint: `--accel tcg` emulates the processor, slowly",
+            finding.reason
+        ))),
+        (false, _) => Ok((
+            Accelerator::Tcg,
+            Some(format!(
+                "emulating the processor (TCG), slowly: {}",
+                finding.reason
+            )),
+        )),
+    }
+}
+
+/// Whether `/dev/kvm` can be opened; an inner error says why not, in one line.
+pub fn device() -> Result<(), String> {
+    let opened = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm");
+    opened
+        .map(drop)
+        .map_err(|error| format!("/dev/kvm cannot be opened: {error}"))
+}
+
+/// Boots `kernel` under KVM, or repeats what it did when it was booted last.
+pub fn probe(kernel: &[u8], cache: &Path) -> Result<Finding> {
+    if let Err(reason) = device() {
+        return Ok(Finding {
+            works: false,
+            reason,
+        });
+    }
+    let path = cache.join("kvm").join(format!("{}.json", key(kernel)?));
+    let known = files::read_if_exists(&path)?;
+    if let Some(finding) = known.and_then(|text| serde_json::from_str(&text).ok()) {
+        return Ok(finding);
+    }
+    let finding = boot(kernel)?;
+    let text = serde_json::to_vec(&finding).context("writing what the KVM probe found")?;
+    files::replace(&path, &text, Ownership::mode(0o644))?;
+    Ok(finding)
+}
+
+/// Names this boot of this host, this kernel and this QEMU.
+fn key(kernel: &[u8]) -> Result<String> {
+    let boot = Path::new("/proc/sys/kernel/random/boot_id");
+    let mut hash = Sha256::new();
+    hash.update(files::read_if_exists(boot)?.unwrap_or_default());
+    hash.update(Cmd::new(super::machine::QEMU).arg("--version").read()?);
+    hash.update(kernel);
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+fn boot(kernel: &[u8]) -> Result<Finding> {
+    let directory = tempfile::tempdir().context("making a directory for the KVM probe")?;
+    let place = |name: &str, content: &[u8]| -> Result<PathBuf> {
+        let path = directory.path().join(name);
+        files::replace(&path, content, Ownership::mode(0o600))?;
+        Ok(path)
+    };
+    let started = Instant::now();
+    let qemu = Cmd::new(super::machine::QEMU)
+        .args([
+            "-machine",
+            "q35",
+            "-m",
+            "512",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+        ])
+        .args(Accelerator::Kvm.arguments())
+        .args([
+            "-serial",
+            "stdio",
+            "-append",
+            "console=ttyS0 panic=-1 quiet",
+            "-kernel",
+        ])
+        .path(place("kernel", kernel)?)
+        .arg("-initrd")
+        .path(place("initramfs", &probe::initramfs())?)
+        .deadline(DEADLINE);
+    let (works, reason) = match qemu.any_status() {
+        Ok(output) if String::from_utf8_lossy(&output.stdout).contains(probe::MARKER) => {
+            let seconds = started.elapsed().as_secs_f64();
+            (true, format!("a probe boot took {seconds:.1} s"))
+        }
+        Ok(output) => {
+            let noise = String::from_utf8_lossy(&output.stderr).into_owned();
+            let last = noise.lines().next().unwrap_or("no message").to_owned();
+            (false, format!("KVM ended a probe boot: {last}"))
+        }
+        Err(error) if error.downcast_ref::<Failed>().is_some() => {
+            let seconds = DEADLINE.as_secs();
+            let text = format!("KVM let a probe boot hang (nothing in {seconds} s)");
+            (false, text)
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Finding { works, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_for_emulation_probes_nothing() {
+        let nowhere = Path::new("/proc/no-cache");
+        let (accelerator, why) = choose(Choice::Tcg, b"", nowhere).unwrap();
+        assert_eq!(accelerator, Accelerator::Tcg);
+        assert_eq!(why, None);
+    }
+}

@@ -1,0 +1,254 @@
+//! Making a lab: which images, which nodes, their disks, seeds and doors.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use firstboot::config::Role;
+use firstboot::platform::Platform;
+
+use super::Lab;
+use super::accel::Accelerator;
+use super::machine::{self, Bus, Firmware, Machine};
+use super::network::{self, COMPUTE_PORTS, CONTROLLER_PORTS, Port, Wire};
+use super::state::{Image, Node, State};
+use crate::fault::Class;
+use crate::site::{self, Site};
+
+/// What kind of lab is wanted.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where it is kept.
+    pub directory: PathBuf,
+    /// The built images, as in `out/debian-12`.
+    pub images: PathBuf,
+    /// Their platform.
+    pub platform: Platform,
+    /// The site's private key.
+    pub key: PathBuf,
+    /// How many of the site's computes come with the controller.
+    pub computes: usize,
+    /// How processors are run.
+    pub accelerator: Accelerator,
+    /// What machines start with.
+    pub firmware: Firmware,
+    /// How disks are attached.
+    pub bus: Bus,
+    /// Ports of the controller that get a door besides the usual ones: tests look whether
+    /// anything answers there.
+    pub more_ports: Vec<u16>,
+}
+
+impl Lab {
+    /// Makes sure that the lab of this plan exists and that all its machines are on. A lab that
+    /// is there already is taken as it is; a machine that is off is turned on again.
+    pub fn start(plan: &Plan, site: &Site) -> Result<Self> {
+        let mut lab = match Self::find(&plan.directory)? {
+            Some(lab) => lab,
+            None => Self::create(plan, site)?,
+        };
+        let running = lab.nodes().len() - 1;
+        if running != plan.computes || lab.state.firmware != plan.firmware {
+            bail!(
+                "the lab in {} is another one: {running} computes, {:?} firmware\n\
+                 hint: `cellboot lab down` ends it",
+                plan.directory.display(),
+                lab.state.firmware
+            );
+        }
+        let names: Vec<String> = lab.names().map(str::to_owned).collect();
+        for name in names {
+            if lab.node(Some(&name))?.machine.process().pid()?.is_none() {
+                lab.power_on(&name)?;
+            }
+        }
+        Ok(lab)
+    }
+
+    /// Lays out a lab, with all its machines off.
+    pub fn create(plan: &Plan, site: &Site) -> Result<Self> {
+        let nodes = chosen(site, plan.computes)?;
+        let state = State {
+            accelerator: plan.accelerator,
+            firmware: plan.firmware,
+            key: plan.key.clone(),
+            nodes: layout(plan, site, &nodes)?,
+        };
+        std::fs::create_dir_all(&plan.directory)
+            .with_context(|| format!("making {}", plan.directory.display()))?;
+        for (node, described) in state.nodes.iter().zip(&nodes) {
+            machine::overlay(&node.image.path, &node.machine.disk)?;
+            if let Some(seed) = &node.machine.seed {
+                std::fs::copy(
+                    plan.images.join(format!("seeds/{}.img", described.name)),
+                    seed,
+                )?;
+            }
+        }
+        state.save(&plan.directory)?;
+        Ok(Self {
+            directory: plan.directory.clone(),
+            state,
+        })
+    }
+}
+
+/// The controller and the first computes of a site.
+fn chosen(site: &Site, computes: usize) -> Result<Vec<&site::Node>> {
+    let of = |role| site.nodes.iter().filter(move |node| node.role == role);
+    let available = of(Role::Compute).count();
+    if computes > available {
+        return Err(Class::BadInput.error(format!(
+            "the site has {available} computes, not {computes}\n\
+             hint: set `count` under [computes] in site.toml"
+        )));
+    }
+    Ok(std::iter::once(site.controller())
+        .chain(of(Role::Compute).take(computes))
+        .collect())
+}
+
+fn layout(plan: &Plan, site: &Site, nodes: &[&site::Node]) -> Result<Vec<Node>> {
+    let groups = match nodes.len() {
+        1 => None,
+        _ => Some([network::shared_group()?, network::shared_group()?]),
+    };
+    let mut laid_out = nodes
+        .iter()
+        .enumerate()
+        .map(|(number, node)| place(plan, node, number, groups))
+        .collect::<Result<Vec<Node>>>()?;
+    // The controller's machine carries the way to every node.
+    let addresses: Vec<_> = site.nodes.iter().map(|node| node.address).collect();
+    let doors = laid_out
+        .iter()
+        .flat_map(|node| node.doors.values().cloned())
+        .collect();
+    let management = &site.management;
+    let wire = network::management(management.network, management.gateway, &addresses, doors)?;
+    laid_out[0].machine.ports[0].wire = wire;
+    Ok(laid_out)
+}
+
+fn place(plan: &Plan, node: &site::Node, number: usize, groups: Option<[u16; 2]>) -> Result<Node> {
+    let (ports, processors, memory_mib) = match node.role {
+        Role::Controller => (&CONTROLLER_PORTS[..], 2, 6144),
+        Role::Compute => (&COMPUTE_PORTS[..], 2, 2048),
+    };
+    let more = plan
+        .more_ports
+        .iter()
+        .filter(|_| node.role == Role::Controller);
+    let named: Vec<(String, u16)> = ports
+        .iter()
+        .map(|(name, port)| ((*name).to_owned(), *port))
+        .chain(more.map(|port| (port.to_string(), *port)))
+        .collect();
+    let numbers: Vec<u16> = named.iter().map(|(_, port)| *port).collect();
+    let mut found = network::doors(node.address, &numbers)?;
+    let doors = named
+        .into_iter()
+        .filter_map(|(name, port)| Some((name, found.remove(&port)?)))
+        .collect();
+    let file = |kind: &str| plan.directory.join(format!("{}.{kind}", node.name));
+    let machine = Machine {
+        name: node.name.clone(),
+        directory: plan.directory.clone(),
+        accelerator: plan.accelerator,
+        firmware: plan.firmware,
+        processors,
+        memory_mib,
+        disk: file("qcow2"),
+        bus: plan.bus,
+        seed: Some(file("seed")),
+        ports: interfaces(node, number, groups)?,
+    };
+    Ok(Node {
+        role: node.role,
+        address: node.address,
+        machine,
+        doors,
+        boot_begins: 0,
+        image: Image::at(&image(&plan.images, node.role)?)?,
+    })
+}
+
+fn interfaces(node: &site::Node, number: usize, groups: Option<[u16; 2]>) -> Result<Vec<Port>> {
+    let wanted = [
+        ("management", Some(&node.interface)),
+        ("provider", node.provider_interface.as_ref()),
+    ];
+    let mut ports = Vec::new();
+    for (index, (id, interface)) in wanted.into_iter().enumerate() {
+        let Some(interface) = interface else { continue };
+        let port = Port {
+            id: id.to_owned(),
+            interface: interface.clone(),
+            fallback_mac: format!("52:54:00:ce:{index:02x}:{:02x}", number % 256),
+            wire: Wire::Bare,
+            shared: groups.map(|groups| groups[index]),
+        };
+        port.check()?;
+        ports.push(port);
+    }
+    Ok(ports)
+}
+
+/// The image of a role among built images.
+pub fn image(images: &Path, role: Role) -> Result<PathBuf> {
+    let path = images.join(format!("{role}.qcow2"));
+    if path.is_file() {
+        return std::fs::canonicalize(&path)
+            .with_context(|| format!("looking for the image {}", path.display()));
+    }
+    Err(Class::BadInput.error(format!(
+        "there is no image {}\nhint: `make images` builds it",
+        path.display()
+    )))
+}
+
+/// The platform and directory of the images below `out`: those that the site names, or else the
+/// ones that were built last.
+pub fn built_images(out: &Path, wanted: Option<&str>) -> Result<(Platform, PathBuf)> {
+    let mut found = Vec::new();
+    for name in Platform::names().filter(|name| wanted.is_none_or(|wanted| wanted == *name)) {
+        let directory = out.join(name);
+        if let Ok(metadata) = std::fs::metadata(directory.join("manifest.json")) {
+            found.push((metadata.modified().ok(), name, directory));
+        }
+    }
+    let Some((_, name, directory)) = found.into_iter().max() else {
+        let place = out.join(wanted.unwrap_or("*"));
+        return Err(Class::BadInput.error(format!(
+            "there are no built images in {}\nhint: `make images` builds them",
+            place.display()
+        )));
+    };
+    Ok((Platform::load(name)?, directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firstboot::files::{Ownership, replace};
+
+    #[test]
+    fn images_count_as_built_once_their_manifest_is_there() {
+        let out = tempfile::tempdir().unwrap();
+        let error = built_images(out.path(), Some("debian-12")).unwrap_err();
+        let expected = format!(
+            "there are no built images in {}/debian-12\nhint: `make images` builds them",
+            out.path().display()
+        );
+        assert_eq!(error.to_string(), expected);
+        let manifest = out.path().join("debian-12/manifest.json");
+        replace(&manifest, b"{}", Ownership::mode(0o644)).unwrap();
+        let (platform, directory) = built_images(out.path(), None).unwrap();
+        assert_eq!(platform.name, "debian-12");
+        assert_eq!(directory, out.path().join("debian-12"));
+        let error = image(&directory, Role::Compute).unwrap_err().to_string();
+        assert!(
+            error.ends_with("compute.qcow2\nhint: `make images` builds it"),
+            "{error}"
+        );
+    }
+}
