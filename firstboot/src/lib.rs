@@ -24,6 +24,7 @@ pub mod roles;
 pub mod schema;
 pub mod secrets;
 pub mod step;
+pub mod steps;
 pub mod users;
 pub mod variables;
 pub mod wait;

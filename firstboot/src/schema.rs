@@ -99,7 +99,7 @@ const ALL: [Schema; 7] = [
         preamble: "[DEFAULT]\ncore_plugin = ml2\n",
         ..schema(
             "neutron",
-            "neutron-server",
+            "neutron-api",
             "neutron-db-manage",
             "database",
             &["upgrade", "heads"],

@@ -1,0 +1,26 @@
+//! The node's own packet filter.
+
+use super::shape;
+use crate::resource::unit::Running;
+use crate::step::Step;
+
+const CONFIG: &[&str] = &["/etc/nftables.conf"];
+
+pub(super) fn steps() -> Vec<Step> {
+    vec![
+        shape::rendered(
+            "firewall/rules",
+            "only the ports that others need are named",
+            CONFIG,
+        ),
+        shape::running(
+            "firewall/running",
+            "the rules are in force",
+            Running {
+                service: "firewall",
+                files: CONFIG,
+            },
+        )
+        .needs(["firewall/rules"]),
+    ]
+}

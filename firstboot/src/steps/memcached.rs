@@ -1,0 +1,51 @@
+//! memcached: the cache of tokens, of Keystone, and the dashboard's sessions.
+
+use std::time::Duration;
+
+use super::shape;
+use crate::resource::memcached;
+use crate::resource::unit::Running;
+use crate::step::{Check, Step};
+use crate::wait::Probe;
+
+const CONFIG: &[&str] = &["/etc/memcached.conf"];
+const PORT: u16 = 11211;
+
+pub(super) fn steps() -> Vec<Step> {
+    vec![
+        shape::rendered(
+            "memcached/config",
+            "the cache listens on the management address",
+            CONFIG,
+        ),
+        shape::running(
+            "memcached/running",
+            "the cache runs",
+            Running {
+                service: "memcached",
+                files: CONFIG,
+            },
+        )
+        .needs(["memcached/config", "base/hostname"]),
+        Step::new(
+            "memcached/answers",
+            "the cache answers there and nowhere else",
+        )
+        .needs(["memcached/running"])
+        .hint("look who listens on port 11211: `ss -ltnp`")
+        .check(|context| {
+            let address = context.config.management.address.addr();
+            context.wait("memcached", Duration::from_secs(60), || {
+                Ok(match memcached::version((address, PORT)) {
+                    Ok(_) => Probe::Ready(()),
+                    Err(error) => Probe::NotYet(format!("{error:#}")),
+                })
+            })?;
+            let elsewhere = memcached::version(([127, 0, 0, 1], PORT)).is_ok();
+            Ok(Check::of(
+                !elsewhere,
+                "memcached answers on the loopback address too",
+            ))
+        }),
+    ]
+}
