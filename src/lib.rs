@@ -5,6 +5,7 @@
 //!                  └─▶ seed ──────────────────────────────────────────────────────────▶ out/
 //! ```
 
+pub mod disk;
 pub mod fault;
 pub mod lab;
 pub mod report;
