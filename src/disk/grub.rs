@@ -15,6 +15,9 @@ use super::SECTOR_BYTES;
 
 /// Where the configuration is in the root file system.
 pub const CONFIGURATION: &str = "/boot/grub/grub.cfg";
+/// Names inside the tree while the boot loaders are made.
+const EARLY: &str = "/tmp/cellboot-grub-early.cfg";
+const MADE: &str = "/tmp/cellboot-grub.img";
 /// What GRUB needs to find the root file system, read the configuration and start Linux.
 const MODULES: &[&str] = &[
     "part_gpt",
@@ -94,18 +97,19 @@ pub fn make(run: &dyn Fn(Cmd) -> Cmd, tree: &Path, root: Uuid) -> Result<BootFil
         "search --no-floppy --fs-uuid --hint hd0,gpt3 --set=root {root}\n\
          set prefix=($root)/boot/grub\n"
     );
-    let early_path = "/tmp/cellboot-grub-early.cfg";
     let inside = |program: &str| Cmd::new("chroot").path(tree).arg(program);
-    run(inside("tee").arg(early_path).stdin(early)).run()?;
+    run(inside("tee").arg(EARLY).stdin(early)).run()?;
+    // It syncs its output, which a pipe cannot do.
     let image = |format: &str, extra: &[&str]| -> Result<Vec<u8>> {
         let cmd = inside(program(tree))
-            .args(["-O", format, "-p", "/boot/grub", "-c", early_path])
+            .args(["-O", format, "-p", "/boot/grub", "-c", EARLY, "-o", MADE])
             .args(MODULES.iter().chain(extra).copied());
-        Ok(run(cmd).output()?.stdout)
+        run(cmd).run()?;
+        Ok(run(inside("cat").arg(MADE)).output()?.stdout)
     };
     let made = image("i386-pc", BIOS_MODULES)
         .and_then(|core_img| Ok((core_img, image("x86_64-efi", EFI_MODULES)?)));
-    run(inside("rm").arg(early_path)).run()?;
+    run(inside("rm").args(["-f", EARLY, MADE])).run()?;
     let (core_img, efi) = made.context("making the boot loaders")?;
     Ok(BootFiles {
         boot_img: fs::read(&boot_img).with_context(|| format!("reading {}", boot_img.display()))?,
