@@ -9,11 +9,17 @@
 //! The builder uses [`config`], [`platform`], [`overlay`], [`render`], [`cmd`], [`files`] and
 //! [`wait`] of this library; nothing here knows the builder.
 
+pub mod clock;
 pub mod cmd;
 pub mod config;
+pub mod console;
+pub mod engine;
+pub mod failure;
 pub mod files;
+pub mod graph;
 pub mod ini;
 pub mod interrupt;
+pub mod journal;
 pub mod node;
 pub mod overlay;
 pub mod paths;
@@ -23,8 +29,10 @@ pub mod resource;
 pub mod roles;
 pub mod schema;
 pub mod secrets;
+pub mod status;
 pub mod step;
 pub mod steps;
 pub mod users;
 pub mod variables;
+pub mod view;
 pub mod wait;

@@ -3,5 +3,5 @@
     clippy::unwrap_used,
     reason = "what fails here should say where it stands"
 )]
-
+mod engine;
 mod overlays;
