@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::config::{NodeConfig, Role};
 use crate::platform::Platform;
 use crate::render::Templates;
+use crate::resource::openstack::Sessions;
 use crate::secrets::Secrets;
 use crate::{files, overlay, paths};
 
@@ -21,6 +22,8 @@ pub struct Node {
     pub templates: Templates,
     /// Passwords and keys made on this node.
     pub secrets: Secrets,
+    /// Logins at the cloud's own APIs, made when they are needed.
+    pub sessions: Sessions,
 }
 
 impl Node {
@@ -55,6 +58,7 @@ impl Node {
             platform,
             templates,
             secrets,
+            sessions: Sessions::default(),
         })
     }
 }
@@ -126,6 +130,7 @@ impl Node {
             config,
             templates: Templates::none(),
             secrets,
+            sessions: Sessions::default(),
         }
     }
 }

@@ -229,14 +229,14 @@ mod tests {
         let peer = peer::http(vec![
             (
                 "200 OK",
-                vec!["Set-Cookie: csrftoken=abc; Path=/"],
+                vec!["Set-Cookie: csrftoken=abc; Path=/".into()],
                 LOGIN_PAGE.into(),
             ),
             (
                 "302 Found",
                 vec![
-                    "Set-Cookie: sessionid=xyz; HttpOnly",
-                    "Location: /dashboard/",
+                    "Set-Cookie: sessionid=xyz; HttpOnly".into(),
+                    "Location: /dashboard/".into(),
                 ],
                 String::new(),
             ),

@@ -9,6 +9,7 @@ pub mod config;
 pub mod http;
 pub mod memcached;
 pub mod network;
+pub mod openstack;
 #[cfg(test)]
 mod peer;
 pub mod sql;

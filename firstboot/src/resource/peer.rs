@@ -45,7 +45,8 @@ impl<T> Peer<T> {
 
 /// Takes one connection and goes through the exchanges.
 pub(crate) fn script(exchanges: Vec<Exchange>) -> Peer<()> {
-    serve(move |listener| {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    serve(listener, move |listener| {
         let mut stream = accept(listener);
         for exchange in exchanges {
             let mut seen = vec![0; exchange.expected.len()];
@@ -75,10 +76,18 @@ impl Request {
     }
 }
 
-/// Answers one HTTP request after the other, each on its own connection. An answer is a status
-/// line's end (`200 OK`), more header lines, and a body.
-pub(crate) fn http(answers: Vec<(&str, Vec<&str>, String)>) -> Peer<Vec<Request>> {
-    let answers: Vec<String> = answers
+/// An HTTP answer: the end of its status line (`200 OK`), more header lines, and a body.
+pub(crate) type Reply = (&'static str, Vec<String>, String);
+
+/// Answers one HTTP request after the other, each on its own connection.
+pub(crate) fn http(answers: Vec<Reply>) -> Peer<Vec<Request>> {
+    http_at(|_| answers)
+}
+
+/// The same, for answers that contain the peer's own address.
+pub(crate) fn http_at(answers: impl FnOnce(SocketAddr) -> Vec<Reply>) -> Peer<Vec<Request>> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let answers: Vec<String> = answers(listener.local_addr().unwrap())
         .into_iter()
         .map(|(status, headers, body)| {
             let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
@@ -89,7 +98,7 @@ pub(crate) fn http(answers: Vec<(&str, Vec<&str>, String)>) -> Peer<Vec<Request>
             )
         })
         .collect();
-    serve(move |listener| {
+    serve(listener, move |listener| {
         let mut requests = Vec::new();
         for answer in answers {
             let mut stream = accept(listener);
@@ -106,8 +115,10 @@ pub(crate) fn closed_port() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-fn serve<T: Send + 'static>(work: impl FnOnce(&TcpListener) -> T + Send + 'static) -> Peer<T> {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+fn serve<T: Send + 'static>(
+    listener: TcpListener,
+    work: impl FnOnce(&TcpListener) -> T + Send + 'static,
+) -> Peer<T> {
     let address = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || work(&listener));
     Peer { address, thread }

@@ -50,6 +50,7 @@ fn node() -> Node {
         config,
         templates: Templates::none(),
         secrets: Secrets::none(),
+        sessions: Default::default(),
     }
 }
 
