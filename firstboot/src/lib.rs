@@ -9,6 +9,8 @@
 //! The builder uses [`config`], [`platform`], [`overlay`], [`render`], [`cmd`], [`files`] and
 //! [`wait`] of this library; nothing here knows the builder.
 
+pub mod changes;
+pub mod cli;
 pub mod clock;
 pub mod cmd;
 pub mod config;
@@ -20,7 +22,11 @@ pub mod graph;
 pub mod ini;
 pub mod interrupt;
 pub mod journal;
+pub mod live;
+pub mod lock;
+pub mod log;
 pub mod node;
+pub mod notify;
 pub mod overlay;
 pub mod paths;
 pub mod platform;
@@ -29,6 +35,7 @@ pub mod resource;
 pub mod roles;
 pub mod schema;
 pub mod secrets;
+pub mod seed;
 pub mod status;
 pub mod step;
 pub mod steps;

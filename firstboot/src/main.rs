@@ -1,3 +1,7 @@
-//! The agent's command line.
+//! The agent's program; all of it is in the library, where tests can reach it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    firstboot::cli::main()
+}

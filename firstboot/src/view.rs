@@ -17,6 +17,9 @@ const REASON_LENGTH: usize = 300;
 pub const WAITING: &str = "cellboot: WAITING for a seed: no volume labelled CIDATA gave this node its \
      /etc/cellboot/node.toml; attach the node's seed and power on again";
 
+/// What an agent says that was told to stop.
+pub const INTERRUPTED: &str = "cellboot: stopped before the end; the next start goes on from here";
+
 /// What a finished node says.
 pub fn ready(role: &str, node: &str, seconds: u64) -> String {
     format!("cellboot: READY role={role} node={node} seconds={seconds}")

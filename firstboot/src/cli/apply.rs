@@ -1,0 +1,91 @@
+//! `firstboot apply`: the run that makes a node, at first boot and at every other.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::{BadConfiguration, Verdict};
+use crate::clock::since_power_on;
+use crate::cmd::Cmd;
+use crate::console::Console;
+use crate::engine::{self, Mode};
+use crate::live::Live;
+use crate::lock::Lock;
+use crate::node::Node;
+use crate::seed::{self, Seed};
+use crate::status::Status;
+use crate::{interrupt, journal, log, notify, paths};
+
+/// Reached when the node is ready, for units that want a finished node.
+const READY_TARGET: &str = "cellboot-ready.target";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Wait for a seed where there is none, and for another apply to end
+    #[arg(long)]
+    wait: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Verdict> {
+    let console = match log::under_systemd() {
+        true => Console::machine(),
+        false => Console::by_hand(),
+    };
+    let live = Live::new(Path::new(paths::STATUS), console);
+    notify::send("READY=1");
+    let _lock = if arguments.wait {
+        // A person may still run apply by hand while the unit waits for the seed.
+        seed::wait(Path::new(paths::NODE_CONFIG), |seed| match seed {
+            Seed::Broken(error) => live.broken_seed(error),
+            _ => live.missing_seed(),
+        })?;
+        Lock::wait(Path::new(paths::LOCK))?
+    } else {
+        Lock::take(Path::new(paths::LOCK))?
+    };
+    // Until here a signal simply ends the process. From here on the steps that run are ended
+    // with the processes they started.
+    ctrlc::set_handler(interrupt::request).context("catching signals")?;
+    match converge(&live) {
+        Ok(true) => {
+            reach_target();
+            Ok(Verdict::Good)
+        }
+        Ok(false) => Ok(Verdict::Failed),
+        Err(error) => {
+            // A person who runs it by hand reads the error itself.
+            if log::under_systemd() {
+                live.broken_node(&error);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn converge(live: &Live) -> Result<bool> {
+    let node = Node::load().context(BadConfiguration("reading the node"))?;
+    let (steps, graph) = super::order(&node)?;
+    let role = node.config.role.as_str();
+    let seconds = since_power_on().as_secs_f64();
+    let status = Status::applying(&node.config.name, role, &steps, seconds);
+    live.begin(status, journal::Writer::begin(Path::new(paths::JOURNAL)));
+    std::thread::scope(|scope| {
+        let ticker = std::thread::Builder::new().name("screen".to_owned());
+        // Without this thread only the clock on the screen stands still.
+        let _ = ticker.spawn_scoped(scope, || live.tick());
+        let records = engine::run(&node, &steps, &graph, Mode::Apply, engine::bound(), live);
+        live.stop();
+        Ok(live.end(&records?))
+    })
+}
+
+/// Lets systemd know that the node is ready; a machine without systemd has nobody to tell.
+fn reach_target() {
+    if !Path::new("/run/systemd/system").exists() {
+        return;
+    }
+    let start = Cmd::new("systemctl").args(["start", "--no-block", READY_TARGET]);
+    if let Err(error) = start.run() {
+        tracing::warn!("{error:#}");
+    }
+}

@@ -1,0 +1,142 @@
+//! Whether the seed has told this machine which node it is, and waiting until it has.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::changes::Changes;
+use crate::config::NodeConfig;
+use crate::files;
+use crate::platform::Platform;
+
+/// What the seed left.
+#[derive(Debug)]
+pub enum Seed {
+    /// Nothing: no file, or an empty one.
+    Missing,
+    /// Something that describes no node.
+    Broken(anyhow::Error),
+    /// A node.
+    Good(Box<NodeConfig>),
+}
+
+impl Seed {
+    /// Looks at the file that cloud-init writes.
+    pub fn look(path: &Path) -> Self {
+        match parse(path) {
+            Ok(None) => Self::Missing,
+            Ok(Some(config)) => Self::Good(Box::new(config)),
+            Err(error) => Self::Broken(error),
+        }
+    }
+}
+
+/// Waits, without using the processor, until the file describes a node; tells `bad` of each
+/// state in which it does not, once each.
+///
+/// # Errors
+/// When the file's directory cannot be made or watched.
+pub fn wait(path: &Path, mut bad: impl FnMut(&Seed)) -> Result<NodeConfig> {
+    let directory = path
+        .parent()
+        .context("finding the directory of the seed's file")?;
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("making {}", directory.display()))?;
+    let mut changes = Changes::of(directory)?;
+    let mut told = None;
+    loop {
+        let seed = Seed::look(path);
+        if let Seed::Good(config) = seed {
+            return Ok(*config);
+        }
+        let what = match &seed {
+            Seed::Broken(error) => format!("{error:#}"),
+            _ => String::new(),
+        };
+        if told.as_ref() != Some(&what) {
+            bad(&seed);
+            told = Some(what);
+        }
+        changes.wait(name)?;
+    }
+}
+
+fn parse(path: &Path) -> Result<Option<NodeConfig>> {
+    let text = files::read_if_exists(path)?.unwrap_or_default();
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let config = NodeConfig::parse(&text).with_context(|| format!("reading {}", path.display()))?;
+    Platform::load(&config.platform).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Some(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Role;
+    use crate::files::Ownership;
+    use crate::node::Node;
+
+    fn put(path: &Path, text: &str) {
+        files::replace(path, text.as_bytes(), Ownership::mode(0o600)).unwrap();
+    }
+
+    #[test]
+    fn nothing_broken_and_good_are_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.toml");
+        assert!(matches!(Seed::look(&path), Seed::Missing));
+        put(&path, " \n");
+        assert!(matches!(Seed::look(&path), Seed::Missing));
+        put(&path, "name = ");
+        let Seed::Broken(error) = Seed::look(&path) else {
+            panic!("it is broken");
+        };
+        let place = format!("reading {}", path.display());
+        assert_eq!(error.to_string(), place);
+        let config = Node::example(Role::Compute).config;
+        put(&path, &config.to_toml().unwrap());
+        let Seed::Good(found) = Seed::look(&path) else {
+            panic!("it is good");
+        };
+        assert_eq!(*found, config);
+    }
+
+    #[test]
+    fn a_platform_of_another_image_is_broken() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.toml");
+        let mut config = Node::example(Role::Compute).config;
+        config.platform = "plan-9".into();
+        put(&path, &config.to_toml().unwrap());
+        assert!(matches!(Seed::look(&path), Seed::Broken(_)));
+    }
+
+    #[test]
+    fn waiting_ends_with_the_first_good_file_and_tells_each_bad_one_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("etc/node.toml");
+        let config = Node::example(Role::Controller).config;
+        let good = config.to_toml().unwrap();
+        let mut told = Vec::new();
+        // Each answer to a bad state is the next state, so nothing here depends on time.
+        let found = wait(&path, |seed| {
+            told.push(matches!(seed, Seed::Missing));
+            match told.len() {
+                1 => put(&path, "schema = 1\n"),
+                2 => {
+                    put(&path, "schema = 1\n");
+                    put(&path, &good);
+                }
+                _ => panic!("told too often"),
+            }
+        });
+        assert_eq!(found.unwrap(), config);
+        assert_eq!(told, [true, false]);
+    }
+}
