@@ -7,7 +7,9 @@
 
 pub mod disk;
 pub mod fault;
+pub mod keys;
 pub mod lab;
 pub mod report;
+pub mod seed;
 pub mod site;
 pub mod verbs;

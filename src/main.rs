@@ -23,10 +23,16 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Write a site.toml that works as it is
+    Init(verbs::init::Arguments),
+    /// Say everything that is wrong with a site.toml
+    Check(verbs::check::Arguments),
     /// Show what would be built, and why
     Plan(verbs::plan::Arguments),
     /// Build the images of a site, its seeds, and the manifest of both
     Build(verbs::build::Arguments),
+    /// Write the seeds of a site's nodes
+    Seed(verbs::seed::Arguments),
     /// Write man pages and shell completions
     #[command(hide = true)]
     Reference(verbs::reference::Arguments),
@@ -38,8 +44,11 @@ fn main() -> ExitCode {
         eprintln!("cellboot: Ctrl-C will not clean up: {error}");
     }
     let result = match &cli.verb {
+        Verb::Init(arguments) => verbs::init::run(arguments),
+        Verb::Check(arguments) => verbs::check::run(arguments),
         Verb::Plan(arguments) => verbs::plan::run(arguments),
         Verb::Build(arguments) => verbs::build::run(arguments),
+        Verb::Seed(arguments) => verbs::seed::run(arguments),
         Verb::Reference(arguments) => {
             verbs::reference::run(arguments, <Cli as clap::CommandFactory>::command())
         }

@@ -1,12 +1,45 @@
 //! The site: what `site.toml` describes, checked. Every other module trusts it.
+//!
+//! ```text
+//! text ─▶ reader (key by key, against key's table) ─▶ draft ─▶ check (between keys) ─▶ Site
+//!            └ value, overrides, ssh                    └───────────┴─▶ problems, all at once
+//! ```
+//!
+//! Reading a site changes nothing on disk.
 
+mod check;
+mod draft;
+
+pub mod key;
+mod overrides;
+mod problem;
+mod reader;
+pub mod reference;
+mod ssh;
+pub mod starter;
+pub mod suggest;
+mod value;
+
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
-use firstboot::config::{Overrides, ProviderKind, Role};
+use anyhow::{Context, Result};
+use firstboot::config::{self, NodeConfig, Overrides, ProviderKind, Role};
+use firstboot::platform::Platform;
 use ipnet::Ipv4Net;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+pub use problem::{Problem, Problems};
+pub use ssh::is_public_key_file;
+
+use crate::fault::Class;
+use draft::Draft;
+use reader::Reader;
 
 /// A checked site.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Site {
     /// Name of the cloud.
     pub name: String,
@@ -39,7 +72,7 @@ pub struct Site {
 }
 
 /// The platform as the site asks for it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlatformChoice {
     /// A platform's name, or `None` for `auto`.
     pub name: Option<String>,
@@ -50,7 +83,7 @@ pub struct PlatformChoice {
 }
 
 /// The management network.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Management {
     /// Its addresses.
     pub network: Ipv4Net,
@@ -59,7 +92,7 @@ pub struct Management {
 }
 
 /// One node of the site.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Node {
     /// Host name without domain.
     pub name: String,
@@ -74,7 +107,7 @@ pub struct Node {
 }
 
 /// The provider network.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Provider {
     /// Neutron's name for it.
     pub physical_network: String,
@@ -91,17 +124,160 @@ pub struct Provider {
 }
 
 impl Site {
+    /// Reads and checks a site.
+    ///
+    /// # Errors
+    /// Of class [`Class::BadInput`], with a line for each problem.
+    pub fn load(path: &Path) -> Result<Self> {
+        Self::examine(path)?.map_err(|problems| {
+            let hint = "hint: docs/site.md explains every key, site.example.toml shows them";
+            Class::BadInput.error(format!("{problems}\n{hint}"))
+        })
+    }
+
+    /// Reads and checks a site; what is wrong with it comes back as a value.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn examine(path: &Path) -> Result<Result<Self, Problems>> {
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(Class::BadInput.error(format!(
+                    "there is no {}\nhint: `cellboot init` writes one that works as it is",
+                    path.display()
+                )));
+            }
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                let wrong = format!("{} is no text in UTF-8", path.display());
+                return Err(Class::BadInput.error(wrong));
+            }
+            other => other.with_context(|| format!("reading {}", path.display()))?,
+        };
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of a site that is, or will be, at `path`.
+    fn parse(text: &str, path: &Path) -> Result<Result<Self, Problems>> {
+        let mut reader = Reader::new(text);
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let site = reader.parse().and_then(|root| {
+            let draft = Draft::read(&mut reader, root.get_ref(), directory);
+            reader.problems.extend(check::problems(&draft));
+            draft.finish()
+        });
+        if !reader.problems.is_empty() {
+            return Ok(Err(Problems::new(path, reader.problems)));
+        }
+        let site = site.with_context(|| {
+            format!(
+                "reading {}: a value is missing and nothing said so",
+                path.display()
+            )
+        })?;
+        Ok(Ok(site))
+    }
+
+    /// A hash of everything that the site says, for cache keys.
+    pub fn fingerprint(&self) -> Result<String> {
+        let text = serde_json::to_vec(self).context("hashing the site")?;
+        Ok(hex(&Sha256::digest(text)))
+    }
+
     /// The controller.
     pub fn controller(&self) -> &Node {
         let found = self.nodes.iter().find(|node| node.role == Role::Controller);
         found.expect("a checked site has a controller")
     }
+
+    /// The node of this name.
+    ///
+    /// # Errors
+    /// Of class [`Class::BadInput`] when the site has none.
+    pub fn node(&self, name: &str) -> Result<&Node> {
+        let found = self.nodes.iter().find(|node| node.name == name);
+        found.ok_or_else(|| {
+            let names: Vec<_> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+            Class::BadInput.error(format!(
+                "the site has no node {name:?}\nhint: its nodes are {}",
+                names.join(", ")
+            ))
+        })
+    }
+
+    /// The OpenStack release of the site's images on a platform.
+    pub fn release_on<'a>(&'a self, platform: &'a Platform) -> &'a str {
+        self.platform.release.as_ref().unwrap_or(&platform.release)
+    }
+
+    /// What the seed of a node says to the agent.
+    ///
+    /// # Errors
+    /// When the site has no such node.
+    pub fn node_config(
+        &self,
+        name: &str,
+        platform: &Platform,
+        release: &str,
+    ) -> Result<NodeConfig> {
+        let node = self.node(name)?;
+        let provider = self.provider.as_ref().zip(node.provider_interface.as_ref());
+        Ok(NodeConfig {
+            schema: config::SCHEMA,
+            name: node.name.clone(),
+            role: node.role,
+            platform: platform.name.clone(),
+            release: release.to_owned(),
+            site: config::SiteConfig {
+                name: self.name.clone(),
+                region: self.region.clone(),
+                domain: self.domain.clone(),
+                time_zone: self.time_zone.clone(),
+                ntp_servers: self.ntp_servers.clone(),
+                dns_servers: self.dns_servers.clone(),
+            },
+            management: config::Management {
+                address: Ipv4Net::new(node.address, self.management.network.prefix_len())
+                    .context("joining address and prefix length")?,
+                gateway: self.management.gateway,
+                interface: node.interface.clone(),
+            },
+            nodes: self.nodes.iter().map(Node::peer).collect(),
+            provider: provider.map(|(provider, interface)| config::Provider {
+                interface: interface.clone(),
+                physical_network: provider.physical_network.clone(),
+                kind: provider.kind,
+                vlan_id: provider.vlan_id,
+                network: provider.network,
+                gateway: provider.gateway,
+                allocation_start: provider.allocation.0,
+                allocation_end: provider.allocation.1,
+            }),
+            overlay: config::Overlay {
+                vni_start: self.vni_range.0,
+                vni_end: self.vni_range.1,
+            },
+            overrides: self.overrides.clone(),
+        })
+    }
+}
+
+impl Node {
+    fn peer(&self) -> config::Peer {
+        config::Peer {
+            name: self.name.clone(),
+            role: self.role,
+            address: self.address,
+        }
+    }
 }
 
 /// True if an interface is given by its MAC address rather than by name.
 pub fn is_mac_address(interface: &str) -> bool {
-    interface.len() == 17
-        && interface
-            .split(':')
-            .all(|part| u8::from_str_radix(part, 16).is_ok())
+    let pair = |part: &str| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit());
+    interface.split(':').count() == 6 && interface.split(':').all(pair)
+}
+
+/// Bytes as lower case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

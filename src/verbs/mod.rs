@@ -1,5 +1,8 @@
 //! The verbs of the command line, one module each: its arguments and what it does with them.
 
 pub mod build;
+pub mod check;
+pub mod init;
 pub mod plan;
 pub mod reference;
+pub mod seed;

@@ -1,4 +1,5 @@
-//! `cellboot reference`: man pages and shell completions, made from the command line itself.
+//! `cellboot reference`: man pages and shell completions, made from the command line itself, and
+//! the page on `site.toml`, made from its table of keys.
 
 use std::path::PathBuf;
 
@@ -13,6 +14,9 @@ pub struct Arguments {
     /// Directory that receives man1/*.1 and completions/*
     #[arg(long, default_value = "target/reference")]
     pub out: PathBuf,
+    /// Directory that receives site.md
+    #[arg(long, default_value = "docs")]
+    pub docs: PathBuf,
 }
 
 /// Writes one man page for each verb and one completion file for each shell.
@@ -40,5 +44,7 @@ pub fn run(arguments: &Arguments, mut command: clap::Command) -> Result<()> {
         let path = arguments.out.join("completions").join(shell.to_string());
         files::replace(&path, &text, Ownership::mode(0o644))?;
     }
-    Ok(())
+    let page = crate::site::reference::markdown();
+    let path = arguments.docs.join("site.md");
+    files::replace(&path, page.as_bytes(), Ownership::mode(0o644))
 }
