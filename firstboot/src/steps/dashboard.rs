@@ -1,6 +1,10 @@
 //! Horizon below /dashboard/.
 
+use anyhow::{Result, bail};
+
 use super::shape::{self, Api};
+use crate::node::Node;
+use crate::resource::http::Visitor;
 use crate::resource::unit::Running;
 use crate::step::Step;
 
@@ -30,4 +34,25 @@ pub(super) fn steps() -> Vec<Step> {
         .needs(["dashboard/config", "memcached/running", "base/hostname"])
         .weight(50),
     ]
+}
+
+/// Logs in as the administrator, as a browser would, up to the overview of the project.
+pub(super) fn visit(node: &Node) -> Result<()> {
+    let address = node.config.management.address.addr();
+    let mut visitor = Visitor::default();
+    let login = visitor.open(&format!("http://{address}/dashboard/auth/login/"))?;
+    let password = node.secrets.get("admin")?;
+    let page = visitor.send_form(&login, &[("username", "admin"), ("password", password)])?;
+    if page.url.contains("/auth/login") {
+        bail!("the dashboard refused the administrator");
+    }
+    let overview = visitor.open(&format!("http://{address}/dashboard/project/"))?;
+    if overview.status != 200 || !overview.body.contains("/dashboard/auth/logout/") {
+        bail!(
+            "the dashboard answered {} for the project overview at {}",
+            overview.status,
+            overview.url
+        );
+    }
+    Ok(())
 }
