@@ -163,7 +163,8 @@ fn user_data(site: &Site, site_key: &str, config: &str) -> Value {
             "permissions": "0600",
             "content": config,
         }],
-        "users": [],
+        // Named, so that cloud-init adds no user of its own.
+        "users": ["root"],
         "disable_root": false,
         "ssh_pwauth": false,
         // Host keys belong to the machine: a changed seed must not change them.
