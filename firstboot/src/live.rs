@@ -252,3 +252,93 @@ fn log(record: &Record) {
 fn seconds() -> f64 {
     since_power_on().as_secs_f64()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::Style;
+    use crate::step::Step;
+
+    fn record(step: &str, outcome: Outcome) -> Record {
+        Record {
+            step: step.into(),
+            outcome,
+            start_ms: 0,
+            start_since_boot_ms: 0,
+            check_ms: 0,
+            apply_ms: 0,
+            reason: "no \"luck\"\nat all".into(),
+            hint: "try again".into(),
+            warning: String::new(),
+        }
+    }
+
+    /// Shows a run that ends with these records; gives the state, the serial console's lines and
+    /// whether it was ready.
+    fn show(records: &[Record]) -> (Status, Vec<String>, bool) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::File::create(path("serial")).unwrap();
+        let console = Console::of(&[(&path("serial"), Style::Lines)]);
+        let live = Live::new(&path("status.json"), console);
+        let steps = [Step::new("a/one", ""), Step::new("b/two", "")];
+        let journal = journal::Writer::begin(&path("journal.json"));
+        live.begin(
+            Status::applying("control", "controller", &steps, 0.0),
+            journal,
+        );
+        for record in records {
+            live.event(&Event::Finished(record));
+        }
+        let ready = live.end(records);
+        // It returns although nothing else ends it: the run is over.
+        live.tick();
+        let status = Status::read(&path("status.json")).unwrap().unwrap();
+        let text = std::fs::read_to_string(path("serial")).unwrap();
+        let journal = journal::Journal::read(&path("journal.json")).unwrap();
+        assert_eq!(journal.runs[0].steps, records);
+        assert_eq!(journal.runs[0].ready, ready);
+        (status, text.lines().map(str::to_owned).collect(), ready)
+    }
+
+    #[test]
+    fn a_node_whose_steps_all_hold_is_ready() {
+        let records = [
+            record("a/one", Outcome::Done),
+            record("b/two", Outcome::Done),
+        ];
+        let (status, lines, ready) = show(&records);
+        assert!(ready);
+        assert_eq!(status.state, State::Ready);
+        assert_eq!(lines[0], "cellboot: [1/2] a/one done");
+        assert_eq!(lines[1], "cellboot: [2/2] b/two done");
+        let last = "cellboot: READY role=controller node=control seconds=";
+        let seconds = lines[2].strip_prefix(last).unwrap();
+        assert!(seconds.parse::<u64>().is_ok(), "{seconds}");
+        assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn a_node_with_a_failed_step_says_which() {
+        let records = [
+            record("a/one", Outcome::Failed),
+            record("b/two", Outcome::Blocked),
+        ];
+        let (status, lines, ready) = show(&records);
+        assert!(!ready);
+        assert_eq!(status.state, State::Failed);
+        assert_eq!(status.reason, "a/one: no \"luck\"\nat all");
+        assert_eq!(
+            lines[2..],
+            ["cellboot: FAILED step=a/one reason=\"no \\\"luck\\\" | at all\" hint=\"try again\""]
+        );
+    }
+
+    #[test]
+    fn a_run_that_told_of_fewer_steps_is_not_ready() {
+        let (status, lines, ready) = show(&[record("a/one", Outcome::Done)]);
+        assert!(!ready);
+        assert_eq!(status.state, State::Failed);
+        assert_eq!(lines, ["cellboot: [1/2] a/one done"]);
+    }
+}

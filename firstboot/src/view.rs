@@ -73,14 +73,14 @@ pub fn screen(status: &Status, seconds: f64) -> String {
         State::Ready => "ready",
         State::Failed => "failed",
     };
-    lines.push(format!(
-        "cellboot  {} ({})  {what}  {}/{}  {}",
-        status.node,
-        status.role,
-        status.finished,
-        status.total,
-        elapsed(seconds)
-    ));
+    let time = elapsed(seconds);
+    lines.push(match status.node.as_str() {
+        "" => format!("cellboot  {what}  {time}"),
+        node => format!(
+            "cellboot  {node} ({})  {what}  {}/{}  {time}",
+            status.role, status.finished, status.total
+        ),
+    });
     lines.push(String::new());
     let running: Vec<_> = status
         .steps
@@ -262,5 +262,11 @@ mod tests {
         assert!(lines[2].starts_with("  checking 1:01:05  a/b  waits for xxx"));
         assert!(lines.iter().all(|line| line.chars().count() <= 79));
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn a_screen_without_a_node_names_none() {
+        let status = Status::waiting("no seed", "attach one", 7.0);
+        assert_eq!(super::screen(&status, 7.0), "cellboot  waiting  0:07\n\n");
     }
 }

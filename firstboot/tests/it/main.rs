@@ -3,5 +3,6 @@
     clippy::unwrap_used,
     reason = "what fails here should say where it stands"
 )]
+mod cli;
 mod engine;
 mod overlays;
