@@ -2,7 +2,7 @@
 //! specification). What the methods mean is [`super::amqp`]'s.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -150,7 +150,12 @@ pub(super) fn read_method(stream: &mut impl Read) -> Result<(Method, Arguments)>
 }
 
 fn read(stream: &mut impl Read, bytes: &mut [u8]) -> Result<()> {
-    stream.read_exact(bytes).context("reading from the broker")
+    match stream.read_exact(bytes) {
+        // How a socket says that its deadline passed.
+        Err(error) if error.kind() == ErrorKind::WouldBlock => bail!("no answer came in time"),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => bail!("it hung up"),
+        other => other.context("reading from the broker"),
+    }
 }
 
 #[cfg(test)]
@@ -163,6 +168,20 @@ mod tests {
             b"\x08\x00\x00\x00\x00\x00\x00\xce\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x33\xce";
         let (method, _) = read_method(&mut &bytes[..]).unwrap();
         assert_eq!(method, Method(10, 51));
+    }
+
+    #[test]
+    fn silence_and_an_end_are_told() {
+        struct Silent;
+        impl Read for Silent {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(ErrorKind::WouldBlock.into())
+            }
+        }
+        let error = read_method(&mut Silent).err().unwrap();
+        assert_eq!(error.to_string(), "no answer came in time");
+        let error = read_method(&mut &b"\x01\x00"[..]).err().unwrap();
+        assert_eq!(error.to_string(), "it hung up");
     }
 
     #[test]

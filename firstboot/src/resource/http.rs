@@ -25,6 +25,10 @@ pub fn agent() -> Agent {
         .timeout_global(Some(DEADLINE))
         .http_status_as_error(false)
         .max_redirects(0)
+        // uwsgi closes a connection after each answer without saying so before; a client that
+        // keeps it sends the next request into a reset now and then.
+        .max_idle_connections(0)
+        .max_idle_connections_per_host(0)
         .user_agent("cellboot")
         // The environment of whoever runs the agent by hand must not lead us elsewhere.
         .proxy(None)

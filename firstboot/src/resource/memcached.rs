@@ -17,6 +17,7 @@ pub fn version(address: impl Into<SocketAddr>) -> Result<String> {
     let line = ask(address).with_context(|| format!("asking memcached at {address}"))?;
     match line.trim_end().strip_prefix("VERSION ") {
         Some(version) => Ok(version.to_owned()),
+        None if line.is_empty() => bail!("{address} hung up without an answer"),
         None => bail!(
             "{address} answered {:?}, which memcached never does",
             line.trim_end()
@@ -53,6 +54,17 @@ mod tests {
         assert_eq!(
             version(address).unwrap_err().to_string(),
             format!("{address} answered \"ERROR\", which memcached never does")
+        );
+        peer.join();
+    }
+
+    #[test]
+    fn an_end_without_an_answer_is_told() {
+        let peer = peer::script(vec![peer::exchange("version\r\n", b"")]);
+        let address = peer.address();
+        assert_eq!(
+            version(address).unwrap_err().to_string(),
+            format!("{address} hung up without an answer")
         );
         peer.join();
     }

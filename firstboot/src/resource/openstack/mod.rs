@@ -1,4 +1,4 @@
-//! OpenStack's APIs: one token, kept-alive connections, typed answers.
+//! OpenStack's APIs: one token for each scope, typed answers.
 //!
 //! One `openstack` command needs 20 seconds and more on an emulated processor before it says
 //! anything; the same call from here needs what the service needs. A [`Session`] logs in, knows
