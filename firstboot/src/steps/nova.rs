@@ -27,6 +27,10 @@ const BASE: [&str; 6] = [
     "rabbitmq/account",
 ];
 
+/// The conductor and the scheduler log in for Placement when they start, and a refusal is the end
+/// of them.
+const LOGIN: [&str; 2] = ["identity/endpoints", "identity/assignments"];
+
 pub(super) fn steps() -> Vec<Step> {
     vec![
         shape::rendered("nova/config", "Nova's files are rendered", CONFIG),
@@ -73,8 +77,8 @@ pub(super) fn steps() -> Vec<Step> {
             },
         )
         .needs(BASE)
+        .needs(LOGIN)
         .weight(70),
-        // It asks Placement for its traits when it starts, and a refusal is the end of it.
         shape::running(
             "nova/scheduler",
             "the scheduler runs",
@@ -84,11 +88,7 @@ pub(super) fn steps() -> Vec<Step> {
             },
         )
         .needs(BASE)
-        .needs([
-            "placement/running",
-            "identity/endpoints",
-            "identity/assignments",
-        ])
+        .needs(LOGIN)
         .weight(70),
         shape::serving(
             "nova/novncproxy",
