@@ -5,11 +5,22 @@
 //!                  └─▶ seed ──────────────────────────────────────────────────────────▶ out/
 //! ```
 
+pub mod agent;
+pub mod build;
+pub mod cache;
 pub mod disk;
+pub mod engine;
 pub mod fault;
+pub mod host;
 pub mod keys;
 pub mod lab;
+pub mod manifest;
+pub mod overlay;
+pub mod plan;
+pub mod project;
 pub mod report;
+pub mod sbom;
 pub mod seed;
 pub mod site;
 pub mod verbs;
+pub mod workspace;

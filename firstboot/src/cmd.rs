@@ -6,6 +6,7 @@
 //! environment, and so can appear in no error message.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub struct Cmd {
     directory: Option<PathBuf>,
     stdin: Vec<u8>,
     deadline: Duration,
+    finishes: bool,
 }
 
 /// Why a command did not succeed; callers that tell failures apart downcast to this.
@@ -89,6 +91,7 @@ impl Cmd {
             directory: None,
             stdin: Vec::new(),
             deadline: DEFAULT_DEADLINE,
+            finishes: false,
         }
     }
 
@@ -141,22 +144,55 @@ impl Cmd {
         self
     }
 
+    /// Lets it end by itself even when an interrupt was requested: for cleaning up.
+    #[must_use]
+    pub fn even_when_interrupted(mut self) -> Self {
+        self.finishes = true;
+        self
+    }
+
     /// Runs as a service user with its groups, the way `*-manage` programs want it.
     #[must_use]
     pub fn as_user(self, user: &str) -> Self {
-        let mut args = vec![
-            format!("--reuid={user}"),
-            format!("--regid={user}"),
-            "--init-groups".to_owned(),
-            "--".to_owned(),
-            self.program.to_string_lossy().into_owned(),
-        ];
+        let reuid = format!("--reuid={user}");
+        let regid = format!("--regid={user}");
+        self.through("setpriv", [&reuid, &regid, "--init-groups", "--"])
+    }
+
+    /// The same command, started by another program: `launcher arguments program ...`.
+    #[must_use]
+    pub fn through<S: Into<String>>(
+        self,
+        launcher: impl AsRef<Path>,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let mut args: Vec<String> = arguments.into_iter().map(Into::into).collect();
+        args.push(self.program.to_string_lossy().into_owned());
         args.extend(self.args);
         Self {
-            program: PathBuf::from("setpriv"),
+            program: launcher.as_ref().to_owned(),
             args,
             ..self
         }
+    }
+
+    /// Runs it with everything it says added to a log file; an error, with the last lines of the
+    /// log, unless it exits with 0.
+    pub fn run_logged(&self, log: &Path) -> Result<()> {
+        let context = || format!("writing {}", log.display());
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(context)?;
+        let errors = file.try_clone().with_context(context)?;
+        let mut child = self.start(file.into(), errors.into())?;
+        let status = self.wait(&mut child, Instant::now())?;
+        if status.is_some_and(|status| status.success()) {
+            return Ok(());
+        }
+        let said = std::fs::read(log).with_context(|| format!("reading {}", log.display()))?;
+        Err(self.failed(status, &said).into())
     }
 
     /// Runs it; an error unless it exits with 0.
@@ -225,6 +261,7 @@ impl Cmd {
         command
             .args(&self.args)
             .env("LC_ALL", "C.UTF-8")
+            .env("PATH", search_path())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(if self.stdin.is_empty() {
                 Stdio::null()
@@ -259,10 +296,11 @@ impl Cmd {
             {
                 return Ok(Some(status));
             }
-            if started.elapsed() > self.deadline || crate::interrupt::requested() {
+            let interrupted = !self.finishes && crate::interrupt::requested();
+            if started.elapsed() > self.deadline || interrupted {
                 kill_group(child);
                 let _ = child.wait();
-                if crate::interrupt::requested() {
+                if interrupted {
                     anyhow::bail!("interrupted while running `{self}`");
                 }
                 return Ok(None);
@@ -290,6 +328,12 @@ pub fn kill_group(child: &Child) {
     if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
+}
+
+/// `PATH` with the directories of system programs, which users of Debian do not have in theirs.
+fn search_path() -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")
 }
 
 fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
@@ -371,6 +415,26 @@ mod tests {
             "{error}"
         );
         assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_logged_command_repeats_the_end_of_its_log_when_it_fails() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        let said = |text: &str| Cmd::new("sh").args(["-c", text]);
+        said("echo one; echo two >&2").run_logged(&log).unwrap();
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "one\ntwo\n");
+        let error = said("exit 4").run_logged(&log).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`sh -c 'exit 4'` exited with 4:\none\ntwo"
+        );
+    }
+
+    #[test]
+    fn a_launcher_comes_before_the_program() {
+        let cmd = Cmd::new("id").arg("-u").through("env", ["-i", "A=b"]);
+        assert_eq!(cmd.to_string(), "env -i A=b id -u");
     }
 
     #[test]

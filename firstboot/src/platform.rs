@@ -24,6 +24,8 @@ pub struct Platform {
     pub title: String,
     /// OpenStack release that its packages carry, for platforms that have only one.
     pub release: String,
+    /// Where its packages come from.
+    pub archive: Archive,
     /// Packages by layer.
     pub packages: Packages,
     /// What the build does to the tree of packages before it becomes a disk.
@@ -34,6 +36,18 @@ pub struct Platform {
     pub programs: BTreeMap<String, PathBuf>,
     /// Other paths that differ between platforms, by the name that steps use.
     pub paths: BTreeMap<String, PathBuf>,
+}
+
+/// Where packages come from, unless a site names mirrors of its own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// The suite, as in `bookworm`.
+    pub suite: String,
+    /// Address of the archive.
+    pub main: String,
+    /// Address of the security updates.
+    pub security: String,
 }
 
 /// Packages by layer. Dependencies follow by themselves.
@@ -67,9 +81,22 @@ pub struct Build {
     /// Units that the packages enable and that must not start by themselves: those that nobody
     /// asked for, and those that the agent starts and enables when they are configured.
     pub disable: Vec<String>,
-    /// Files and directories (with a trailing slash: only their content) that installing the
-    /// packages leaves and that are an identity, a secret or a log. Shell globs.
+    /// Files and directories (with a trailing slash: the files below, so that services keep their
+    /// directories) that installing the packages leaves and that are an identity, a secret or a
+    /// log. Shell globs.
     pub remove: Vec<String>,
+    /// Paths in packages that are never unpacked, as dpkg's patterns.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Paths that are unpacked although `exclude` names them.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Directories of Python programs whose byte code is made by the build.
+    #[serde(default)]
+    pub byte_compile: Vec<PathBuf>,
+    /// Kernel modules that find the root disk, whatever it hangs from; their dependencies follow.
+    #[serde(default)]
+    pub initramfs: Vec<String>,
     /// Commands run in the finished tree, in this order, before the removals.
     #[serde(default, rename = "run")]
     pub commands: Vec<Bake>,

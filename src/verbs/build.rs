@@ -1,12 +1,185 @@
-//! `cellboot build`.
+//! `cellboot build`: the images of a site, its seeds, and the manifest of both.
+
+use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::Result;
+use clap::Args;
+use firstboot::config::Role;
+use firstboot::platform::Platform;
 
-/// Arguments.
-#[derive(Debug, clap::Args)]
-pub struct Arguments {}
+use crate::agent::Agent;
+use crate::build::Build;
+use crate::cache::Cache;
+use crate::disk::export::Format;
+use crate::engine::Mirrors;
+use crate::fault::Class;
+use crate::keys::Keys;
+use crate::overlay;
+use crate::plan::Recipe;
+use crate::project::Project;
+use crate::report::Report;
+use crate::seed;
+use crate::site::Site;
+use crate::{host, verbs};
 
-/// Runs it.
-pub fn run(_arguments: &Arguments) -> Result<()> {
+/// The platform that a site gets when it leaves the choice.
+const DEFAULT_PLATFORM: &str = "debian-12";
+const KICKSTART_PLATFORM: &str = "centos-stream-9";
+
+/// What is built.
+#[derive(Debug, Args)]
+pub struct Wanted {
+    /// The site
+    #[arg(long, default_value = "site.toml")]
+    pub site: PathBuf,
+    /// The platform, where the site leaves it open
+    #[arg(long, default_value = "auto")]
+    pub platform: String,
+    /// Directory of the results, which go to a directory of the platform's name
+    #[arg(long, default_value = "out")]
+    pub out: PathBuf,
+    /// Only this role
+    #[arg(long, value_parser = role)]
+    pub role: Option<Role>,
+    /// Format of the disk images
+    #[arg(long, value_enum, default_value = "qcow2")]
+    pub format: Format,
+    /// Directory of what earlier builds made [default: ~/.cache/cellboot]
+    #[arg(long)]
+    pub cache: Option<PathBuf>,
+    /// A static agent to put into the images instead of that of the checkout
+    #[arg(long)]
+    pub agent: Option<PathBuf>,
+}
+
+/// Arguments of the verb.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+/// What is wanted, understood.
+pub struct Job {
+    /// The site.
+    pub site: Site,
+    /// What is built.
+    pub recipe: Recipe,
+    /// Where layers are kept.
+    pub cache: Cache,
+    /// Where images go.
+    pub results: PathBuf,
+}
+
+impl Wanted {
+    /// Reads what the arguments name.
+    pub fn job(&self, report: &Report) -> Result<Job> {
+        let site = Site::load(&self.site)?;
+        let platform = self.choose_platform(&site, report)?;
+        let project = Project::find()?;
+        let roles = match self.role {
+            Some(role) => vec![role],
+            None => Role::ALL.to_vec(),
+        };
+        let overlays = |role| {
+            let files = overlay::Files::load(&project.overlays(), role, &platform.name)?;
+            Ok((role, files))
+        };
+        let mirror = |name: &str, own: &str| {
+            let named = site.platform.mirrors.get(name);
+            named.cloned().unwrap_or_else(|| own.to_owned())
+        };
+        let recipe = Recipe {
+            release: site.release_on(&platform).to_owned(),
+            mirrors: Mirrors {
+                main: mirror("main", &platform.archive.main),
+                security: mirror("security", &platform.archive.security),
+            },
+            roles: roles.into_iter().map(overlays).collect::<Result<_>>()?,
+            agent: Agent::of(self.agent.as_deref(), &project)?,
+            format: self.format,
+            disk_size_gib: site.disk_size_gib,
+            platform,
+        };
+        let cache = match &self.cache {
+            Some(directory) => directory.clone(),
+            None => Cache::default_directory()?,
+        };
+        Ok(Job {
+            results: self.out.join(&recipe.platform.name),
+            cache: Cache::at(&cache),
+            site,
+            recipe,
+        })
+    }
+
+    /// The platform that the site pins or the arguments name, or else the one that can be built.
+    fn choose_platform(&self, site: &Site, report: &Report) -> Result<Platform> {
+        let asked = (self.platform != "auto").then_some(&self.platform);
+        if let (Some(asked), Some(pinned)) = (asked, &site.platform.name)
+            && asked != pinned
+        {
+            return Err(Class::BadInput.error(format!(
+                "the site is for {pinned}, not for {asked}\n\
+                 hint: leave --platform out, or change platform.name in {}",
+                self.site.display()
+            )));
+        }
+        let name = match asked.or(site.platform.name.as_ref()) {
+            Some(name) if name == KICKSTART_PLATFORM => {
+                return Err(Class::MissingOnHost.error(format!(
+                    "{name}: the kickstart engine is not part of this version\n\
+                     hint: name = \"{DEFAULT_PLATFORM}\" under [platform] builds today"
+                )));
+            }
+            Some(name) => name,
+            None => {
+                report.note(&format!(
+                    "PLATFORM: {DEFAULT_PLATFORM}, because this version has no engine for \
+                     {KICKSTART_PLATFORM}; a site that names its platform gets no other"
+                ));
+                DEFAULT_PLATFORM
+            }
+        };
+        Platform::load(name).map_err(|error| Class::BadInput.error(error.to_string()))
+    }
+}
+
+/// Builds what is missing and says what there is.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let began = Instant::now();
+    let report = Report::new(0);
+    let wanted = &arguments.wanted;
+    let job = wanted.job(&report)?;
+    let plan = job.recipe.plan(&job.cache, &job.results)?;
+    if plan.layers.iter().any(|layer| plan.makes(layer)) {
+        host::require(host::BUILD)?;
+    }
+    let report = Report::new(plan.stages());
+    let build = Build {
+        recipe: &job.recipe,
+        plan: &plan,
+        cache: &job.cache,
+        results: &job.results,
+        report: &report,
+    };
+    let manifest = build.run()?;
+    let keys = Keys::beside(&wanted.site)?;
+    let seeds = job.results.join("seeds");
+    let seeds = seed::write_all(&job.site, &job.recipe.platform, &keys, &[], &seeds)?;
+    let built = verbs::summary::Built {
+        plan: &plan,
+        manifest: &manifest,
+        results: &job.results,
+        seeds: &seeds,
+        seconds: began.elapsed().as_secs_f64(),
+    };
+    eprint!("{}", built.table());
     Ok(())
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    let found = Role::ALL.into_iter().find(|role| role.as_str() == text);
+    found.ok_or_else(|| "the roles are controller and compute".to_owned())
 }

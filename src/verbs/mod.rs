@@ -6,3 +6,4 @@ pub mod init;
 pub mod plan;
 pub mod reference;
 pub mod seed;
+pub mod summary;

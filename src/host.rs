@@ -1,0 +1,64 @@
+//! The programs of this host that a build runs, and the Debian packages that have them.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::fault::Class;
+
+/// A program and the package that has it.
+pub type Program = (&'static str, &'static str);
+
+/// What a build runs.
+pub const BUILD: &[Program] = &[
+    ("mmdebstrap", "mmdebstrap"),
+    ("unshare", "util-linux"),
+    ("tar", "tar"),
+    ("cp", "coreutils"),
+    ("mke2fs", "e2fsprogs"),
+    ("debugfs", "e2fsprogs"),
+    ("newuidmap", "uidmap"),
+];
+
+const SYSTEM_DIRECTORIES: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// True if a program is in `PATH` or where Debian keeps those of the system.
+pub fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = std::env::split_paths(&path);
+    let system = SYSTEM_DIRECTORIES.iter().map(Into::into);
+    own.chain(system)
+        .any(|directory| Path::new(&directory).join(program).is_file())
+}
+
+/// Refuses to go on without these programs; the error names all that are missing.
+pub fn require(programs: &[Program]) -> Result<()> {
+    let missing: Vec<_> = programs.iter().filter(|(name, _)| !has(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|(name, _)| *name).collect();
+    let mut packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    Err(Class::MissingOnHost.error(format!(
+        "this host lacks {}\nhint: apt-get install {}",
+        names.join(", "),
+        packages.join(" ")
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_missing_is_named_at_once() {
+        require(&[("sh", "dash")]).unwrap();
+        let wanted = [("sh", "dash"), ("no-such-a", "pa"), ("no-such-b", "pa")];
+        assert_eq!(
+            require(&wanted).unwrap_err().to_string(),
+            "this host lacks no-such-a, no-such-b\nhint: apt-get install pa"
+        );
+    }
+}
