@@ -20,8 +20,8 @@ use crate::node::Node;
 pub(super) const START_DEADLINE: Duration = Duration::from_secs(15 * 60);
 /// Where the administrator's links are.
 const LINKS: &str = "/etc/systemd/system";
-const PROPERTIES: &str =
-    "LoadState,ActiveState,SubState,Result,NRestarts,Job,NeedDaemonReload,FragmentPath";
+const PROPERTIES: &str = "ActiveState,SubState,Result,NRestarts,Job,NeedDaemonReload,\
+                          FragmentPath,ConditionResult,ConditionTimestampMonotonic";
 
 /// The way to this machine's systemd.
 pub(super) struct Systemd {
@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) has_job: bool,
     /// True if its files changed since systemd read them.
     pub(super) needs_reload: bool,
+    /// True if it was not started because a condition in its file does not hold here.
+    pub(super) misses_condition: bool,
     /// The file it is defined in; empty when there is no such unit.
     pub(super) fragment: PathBuf,
 }
@@ -134,6 +136,8 @@ impl Systemd {
 
     /// The error with the unit's last words.
     pub(super) fn with_journal(&self, error: anyhow::Error, unit: &str) -> anyhow::Error {
+        // What was said last may still be on its way to the journal.
+        let _ = self.journalctl.clone().arg("--sync").run();
         let journal = self.journalctl.clone();
         let journal = journal.args(["--no-pager", "-o", "cat", "-n", "15", "-u", unit]);
         match journal.read() {
@@ -150,6 +154,8 @@ impl State {
     /// Reads what `systemctl show` prints.
     fn parse(text: &str) -> Self {
         let mut state = Self::default();
+        // A unit that nobody tried to start has a result too: only with its time does it count.
+        let (mut condition_holds, mut condition_was_tried) = (true, false);
         for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
             match name {
                 "ActiveState" => state.active = value.to_owned(),
@@ -158,10 +164,13 @@ impl State {
                 "NRestarts" => state.restarts = value.parse().unwrap_or(0),
                 "Job" => state.has_job = !value.is_empty() && value != "0",
                 "NeedDaemonReload" => state.needs_reload = value == "yes",
+                "ConditionResult" => condition_holds = value == "yes",
+                "ConditionTimestampMonotonic" => condition_was_tried = value != "0",
                 "FragmentPath" => state.fragment = PathBuf::from(value),
                 _ => {}
             }
         }
+        state.misses_condition = condition_was_tried && !condition_holds;
         state
     }
 
@@ -213,8 +222,9 @@ mod tests {
     #[test]
     fn reads_what_systemctl_shows() {
         // As systemd 252 prints it for a unit in the middle of its start.
-        let shown = "LoadState=loaded\nActiveState=activating\nSubState=start\nResult=success\n\
+        let shown = "ActiveState=activating\nSubState=start\nResult=success\n\
                      NRestarts=2\nJob=4711\nNeedDaemonReload=no\n\
+                     ConditionResult=yes\nConditionTimestampMonotonic=31415926\n\
                      FragmentPath=/lib/systemd/system/nova-conductor.service\n";
         let state = State::parse(shown);
         assert_eq!(
@@ -226,11 +236,21 @@ mod tests {
                 restarts: 2,
                 has_job: true,
                 needs_reload: false,
+                misses_condition: false,
                 fragment: "/lib/systemd/system/nova-conductor.service".into(),
             }
         );
         assert!(state.is_on_its_way() && !state.is_active() && !state.is_between_restarts());
-        assert!(!State::parse("LoadState=not-found\nFragmentPath=\n").exists());
+        assert!(!State::parse("ActiveState=inactive\nFragmentPath=\n").exists());
+    }
+
+    #[test]
+    fn a_condition_counts_once_it_was_tried() {
+        let cases = [("no", "0", false), ("no", "7", true), ("yes", "7", false)];
+        for (result, tried, expected) in cases {
+            let shown = format!("ConditionResult={result}\nConditionTimestampMonotonic={tried}\n");
+            assert_eq!(State::parse(&shown).misses_condition, expected);
+        }
     }
 
     #[test]

@@ -114,8 +114,9 @@ impl Machine {
         }
         if !state.is_between_restarts() {
             // systemd merges this with the start that is queued, and it costs no processor time
-            // to wait for, which looking again and again does.
-            self.systemd.start(unit)?;
+            // to wait for, which looking again and again does. If that start fails, systemd may
+            // try another: the next look tells.
+            let _ = self.systemd.start(unit);
         } else if state.restarts >= MOST_RESTARTS {
             let error = anyhow!("{unit} ended {} times ({})", state.restarts, state.result);
             return Err(self.systemd.with_journal(error, unit));
@@ -177,6 +178,9 @@ fn told(unit: &str, state: &State) -> String {
     if !state.result.is_empty() && state.result != "success" {
         told.push_str(&format!(", after {}", state.result));
     }
+    if state.misses_condition {
+        told.push_str(", because a condition in its unit file does not hold here");
+    }
     told
 }
 
@@ -202,7 +206,7 @@ mod tests {
     use std::time::Duration;
 
     /// A systemctl with one unit: its state is the file `state`, what it was asked for is in
-    /// `asked`; a start makes the unit active unless there is a file `broken`.
+    /// `asked`; a start makes the unit active, or what a file `broken` says.
     const SYSTEMCTL: &str = r#"
         here=$(dirname "$0")
         case $1 in
@@ -211,9 +215,10 @@ mod tests {
         echo "$*" >> "$here/asked"
         case $1 in
             start|restart)
-                if [ -e "$here/broken" ]; then echo "Job for $2 failed." >&2; exit 1; fi
-                printf 'ActiveState=active\nSubState=running\nFragmentPath=%s/unit\n' "$here" \
-                    > "$here/state" ;;
+                read active sub < "$here/broken" 2> /dev/null || { active=active; sub=running; }
+                printf 'ActiveState=%s\nSubState=%s\nFragmentPath=%s/unit\n' \
+                    "$active" "$sub" "$here" > "$here/state"
+                if [ -e "$here/broken" ]; then echo "Job for $2 failed." >&2; exit 1; fi ;;
         esac
     "#;
 
@@ -327,6 +332,32 @@ mod tests {
     }
 
     #[test]
+    fn a_start_on_its_way_that_fails_is_looked_at_again() {
+        let fixture = Fixture::new("inactive", "dead");
+        fixture.start().unwrap();
+        fixture.is("activating", "start");
+        fixture.put("broken", "failed failed\n");
+        assert_eq!(
+            fixture.check().unwrap(),
+            todo("a.service is failed (failed)")
+        );
+    }
+
+    #[test]
+    fn a_condition_that_does_not_hold_is_told() {
+        let state = State {
+            active: "inactive".into(),
+            sub: "dead".into(),
+            misses_condition: true,
+            ..State::default()
+        };
+        assert_eq!(
+            told("a.service", &state),
+            "a.service is inactive (dead), because a condition in its unit file does not hold here"
+        );
+    }
+
+    #[test]
     fn a_failed_unit_is_reset_first() {
         let fixture = Fixture::new("failed", "failed");
         fixture.start().unwrap();
@@ -336,7 +367,7 @@ mod tests {
     #[test]
     fn a_failed_start_tells_the_last_lines_and_stays_to_do() {
         let fixture = Fixture::new("inactive", "dead");
-        fixture.put("broken", "");
+        fixture.put("broken", "failed failed\n");
         let error = format!("{:#}", fixture.start().unwrap_err());
         assert!(
             error.ends_with(
@@ -347,14 +378,14 @@ mod tests {
         );
         assert_eq!(
             fixture.check().unwrap(),
-            todo("a.service is inactive (dead)")
+            todo("a.service is failed (failed)")
         );
     }
 
     #[test]
     fn a_restart_that_fails_is_not_marked_as_done() {
         let fixture = Fixture::new("active", "running");
-        fixture.put("broken", "");
+        fixture.put("broken", "failed failed\n");
         fixture.start().unwrap_err();
         assert_eq!(
             fixture.check().unwrap(),
