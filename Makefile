@@ -1,10 +1,89 @@
+# Everything a person types here. `make` alone lists it.
+
+PLATFORM ?= auto
+SITE ?= site.toml
+OUT ?= out
+PREFIX ?= /usr/local
+
+CELLBOOT := target/release/cellboot
+# What a build and the lab run, besides what every Debian has: the file, then the package.
+HOST_TOOLS := mmdebstrap:mmdebstrap newuidmap:uidmap mke2fs:e2fsprogs qemu-img:qemu-utils \
+	qemu-system-x86_64:qemu-system-x86 ssh:openssh-client
+OVMF := /usr/share/OVMF/OVMF_CODE.fd
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
 .DEFAULT_GOAL := help
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+images: host-tools $(CELLBOOT) ## build both images and the seeds (PLATFORM= SITE= OUT=)
+	@[ -e $(SITE) ] || $(CELLBOOT) init --site $(SITE)
+	@$(CELLBOOT) build --site $(SITE) --platform $(PLATFORM) --out $(OUT)
+
+seeds: $(CELLBOOT) ## write the seeds alone
+	@$(CELLBOOT) seed --site $(SITE) --out $(OUT)
+
+lab: images ## boot the images as a cell on this machine and wait for READY
+	@$(CELLBOOT) lab up --site $(SITE) --out $(OUT)
+
+doctor: $(CELLBOOT) ## look whether this host has what building and booting need
+	@$(CELLBOOT) doctor
+
 check: ## format, lints and the tests that need no machine
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	cargo test --workspace --quiet
-.PHONY: help check
+
+test: check images ## every test, boots of the images in QEMU included
+	cargo test --release --test vm -- --ignored --test-threads=1
+
+soak: images ## the same boots, again and again, with the power cut at random steps
+	CELLBOOT_SOAK=1 cargo test --release --test vm -- --ignored --test-threads=1
+
+bench: images ## measure builds and the first boot, as ratios
+	cargo run --release --quiet --example bench
+
+docs: $(CELLBOOT) ## write man pages, shell completions and the reference of site.toml
+	@$(CELLBOOT) reference
+
+install: $(CELLBOOT) docs ## install the program, its material, man pages and completions
+	install -D -m 0755 $(CELLBOOT) $(DESTDIR)$(PREFIX)/bin/cellboot
+	mkdir -p $(DESTDIR)$(PREFIX)/share/cellboot $(DESTDIR)$(PREFIX)/share/man/man1
+	cp -R overlays $(DESTDIR)$(PREFIX)/share/cellboot/
+	RUSTFLAGS='-C target-feature=+crt-static' CARGO_TARGET_DIR=target/agent cargo build --release \
+		--locked --quiet --package firstboot --target x86_64-unknown-linux-gnu
+	install -m 0755 target/agent/x86_64-unknown-linux-gnu/release/firstboot \
+		$(DESTDIR)$(PREFIX)/share/cellboot/firstboot
+	install -m 0644 target/reference/man1/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -D -m 0644 target/reference/completions/bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/cellboot
+	install -D -m 0644 target/reference/completions/zsh \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cellboot
+	install -D -m 0644 target/reference/completions/fish \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cellboot.fish
+
+clean: ## remove what was built here; the cache and secrets/ stay
+	cargo clean --quiet
+	rm -rf $(OUT) .lab
+
+host-tools: ## install the programs this host lacks (as root, or with sudo)
+	@command -v cargo >/dev/null || { echo "Rust 1.95 or newer is not installed: https://rustup.rs" >&2; exit 3; }
+	@missing=""; \
+	for tool in $(HOST_TOOLS); do \
+		PATH="$$PATH:/usr/sbin:/sbin" command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
+	done; \
+	[ -e $(OVMF) ] || missing="$$missing ovmf"; \
+	if [ -n "$$missing" ]; then \
+		command -v apt-get >/dev/null || { echo "install these first:$$missing" >&2; exit 3; }; \
+		echo "installing$$missing"; \
+		$(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			$(SUDO) apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	fi
+
+# Cargo decides what is stale; make only asks.
+$(CELLBOOT): FORCE
+	@cargo build --release --locked --quiet --package cellboot
+
+FORCE:
+.PHONY: help images seeds lab doctor check test soak bench docs install clean host-tools FORCE

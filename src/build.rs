@@ -52,16 +52,14 @@ impl Build<'_> {
         let namespace = Namespace::for_this_user()?;
         let lock = self.cache.lock(namespace)?;
         let logs = self.cache.directory("logs")?;
-        let agent = {
-            let stage = self.report.begin("agent: building");
-            let agent = self.recipe.agent.program(&logs.join("agent.log"))?;
-            stage.finish(&format!(
-                "{:.1} MiB",
-                agent.len() as f64 / f64::from(1 << 20)
-            ));
-            agent
-        };
-        let roles = self.roles(namespace, &lock, logs)?;
+        // The compiler has a core to itself while packages are fetched and unpacked on the other.
+        let (agent, roles) = std::thread::scope(|scope| {
+            let agent = scope.spawn(|| self.agent(&logs.join("agent.log")));
+            let roles = self.roles(namespace, &lock, &logs);
+            (agent.join(), roles)
+        });
+        let agent = agent.map_err(|_| anyhow!("the agent's thread panicked"));
+        let (roles, agent) = (roles?, agent??);
         let mut manifest =
             before.unwrap_or_else(|| Manifest::new(&self.plan.platform, &self.plan.release));
         // Until the new manifest is there, what is in the directory is not whole.
@@ -81,12 +79,20 @@ impl Build<'_> {
         Ok(manifest)
     }
 
+    fn agent(&self, log: &Path) -> Result<Vec<u8>> {
+        let stage = self.report.begin("agent: building");
+        let agent = self.recipe.agent.program(log)?;
+        let mebibytes = agent.len() as f64 / f64::from(1 << 20);
+        stage.finish(&format!("{mebibytes:.1} MiB"));
+        Ok(agent)
+    }
+
     /// The cache entries of the roles whose images are missing, made where they are missing too.
     fn roles(
         &self,
         namespace: Namespace,
         lock: &Lock,
-        logs: PathBuf,
+        logs: &Path,
     ) -> Result<BTreeMap<Role, PathBuf>> {
         let mut wanted = BTreeMap::new();
         for role in self.recipe.roles.keys() {
@@ -110,7 +116,7 @@ impl Build<'_> {
             mirrors: &self.recipe.mirrors,
             namespace,
             packages: self.cache.directory("packages")?,
-            logs,
+            logs: logs.to_owned(),
             work,
             report: self.report,
         };

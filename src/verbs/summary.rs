@@ -59,7 +59,7 @@ impl Built<'_> {
             "\n{:.1} s in all. Next:\n  \
              cellboot lab up                       boots them as a cell on this machine\n  \
              cellboot inspect {}/controller.qcow2\n  \
-             docs/import.md                        libvirt, Proxmox, bare metal\n",
+             README.md                             libvirt, Proxmox, bare metal\n",
             self.seconds,
             self.results.display()
         ));
