@@ -6,10 +6,12 @@ OUT ?= out
 PREFIX ?= /usr/local
 
 CELLBOOT := target/release/cellboot
+# A client of OpenStack that is not ours, for tests/vm/cloud.py.
+VENV := target/vm/venv
 # What a build and the lab run, besides what every Debian has: the file, then the package.
 HOST_TOOLS := mmdebstrap:mmdebstrap newuidmap:uidmap mke2fs:e2fsprogs qemu-img:qemu-utils \
 	qemu-system-x86_64:qemu-system-x86 ssh:openssh-client
-OVMF := /usr/share/OVMF/OVMF_CODE.fd
+OVMF := /usr/share/OVMF/OVMF_CODE_4M.fd
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
@@ -35,14 +37,20 @@ check: ## format, lints and the tests that need no machine
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	cargo test --workspace --quiet
 
-test: check images ## every test, boots of the images in QEMU included
-	cargo test --release --test vm -- --ignored --test-threads=1
+test: check images $(VENV) ## every test, boots of the images in QEMU included
+	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture
 
-soak: images ## the same boots, again and again, with the power cut at random steps
-	CELLBOOT_SOAK=1 cargo test --release --test vm -- --ignored --test-threads=1
+soak: images $(VENV) ## the controller's boot with ten power cuts, at steps drawn by lot
+	OUT=$(OUT) CUTS=10 cargo test --test vm -- --ignored --nocapture a_controller
 
 bench: images ## measure builds and the first boot, as ratios
-	cargo run --release --quiet --example bench
+	cargo bench --quiet --bench ratios
+
+$(VENV): tests/vm/requirements.txt
+	rm -rf $(VENV)
+	python3 -m venv $(VENV) || { $(SUDO) apt-get install -qq -y python3-venv && python3 -m venv $(VENV); }
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $(VENV)
 
 docs: $(CELLBOOT) ## write man pages, shell completions and the reference of site.toml
 	@$(CELLBOOT) reference

@@ -111,7 +111,12 @@ fn build(root: &Path, log: &Path) -> Result<PathBuf> {
         .directory(root)
         .deadline(Duration::from_secs(3600));
     cargo.run_logged(log).context("building the agent")?;
-    Ok(root.join(BUILD).join(TARGET).join("release/firstboot"))
+    Ok(built(root))
+}
+
+/// Where the agent of a checkout is once it was built.
+pub fn built(root: &Path) -> PathBuf {
+    root.join(BUILD).join(TARGET).join("release/firstboot")
 }
 
 /// An agent with an interpreter needs libraries of the host that built it, newer than the node's.

@@ -1,6 +1,6 @@
 //! The programs of this host that a build runs, and the Debian packages that have them.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -20,15 +20,28 @@ pub const BUILD: &[Program] = &[
     ("newuidmap", "uidmap"),
 ];
 
+/// What the lab runs besides.
+pub const LAB: &[Program] = &[
+    ("qemu-img", "qemu-utils"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("ssh", "openssh-client"),
+];
+
 const SYSTEM_DIRECTORIES: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// True if a program is in `PATH` or where Debian keeps those of the system.
-pub fn has(program: &str) -> bool {
+/// A program in `PATH` or where Debian keeps those of the system.
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own = std::env::split_paths(&path);
     let system = SYSTEM_DIRECTORIES.iter().map(Into::into);
     own.chain(system)
-        .any(|directory| Path::new(&directory).join(program).is_file())
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+/// True if this host has the program.
+pub fn has(program: &str) -> bool {
+    find(program).is_some()
 }
 
 /// Refuses to go on without these programs; the error names all that are missing.

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod build;
 pub mod cache;
 pub mod disk;
+pub mod doctor;
 pub mod engine;
 pub mod fault;
 pub mod host;

@@ -33,6 +33,10 @@ enum Verb {
     Build(verbs::build::Arguments),
     /// Write the seeds of a site's nodes
     Seed(verbs::seed::Arguments),
+    /// Boot the built images as a cell on this machine
+    Lab(verbs::lab::Arguments),
+    /// Check what this host has and lacks, each with its fix
+    Doctor(verbs::doctor::Arguments),
     /// Write man pages and shell completions
     #[command(hide = true)]
     Reference(verbs::reference::Arguments),
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
         Verb::Plan(arguments) => verbs::plan::run(arguments),
         Verb::Build(arguments) => verbs::build::run(arguments),
         Verb::Seed(arguments) => verbs::seed::run(arguments),
+        Verb::Lab(arguments) => verbs::lab::run(arguments),
+        Verb::Doctor(arguments) => verbs::doctor::run(arguments),
         Verb::Reference(arguments) => {
             verbs::reference::run(arguments, <Cli as clap::CommandFactory>::command())
         }

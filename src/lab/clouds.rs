@@ -17,7 +17,10 @@ const PATHS: [(&str, &str); 5] = [
 /// The address of each service behind these doors (service name to port on loopback).
 pub fn endpoints(doors: &BTreeMap<String, u16>) -> BTreeMap<String, String> {
     let mut endpoints = BTreeMap::new();
-    for (service, path) in PATHS.into_iter().chain([("dashboard", "/dashboard/")]) {
+    for (service, path) in PATHS
+        .into_iter()
+        .chain([("dashboard", "/dashboard/"), ("console", "/")])
+    {
         if let Some(port) = doors.get(service) {
             endpoints.insert(service.to_owned(), format!("http://127.0.0.1:{port}{path}"));
         }
@@ -38,7 +41,8 @@ pub fn rewrite(text: &str, endpoints: &BTreeMap<String, String>) -> Result<Strin
     for line in text.lines() {
         let indent = &line[..line.len() - line.trim_start().len()];
         match line.trim() {
-            "auth:" => {
+            // also `auth: &anchor` and `auth: *anchor`
+            trimmed if trimmed.starts_with("auth:") => {
                 clouds += 1;
                 for (service, _) in PATHS {
                     if let Some(url) = endpoints.get(service) {
@@ -69,14 +73,16 @@ mod tests {
             .map(|(name, port)| (name.to_owned(), port));
         let endpoints = endpoints(&doors.into());
         assert_eq!(endpoints["dashboard"], "http://127.0.0.1:4003/dashboard/");
-        let text = "clouds:\n  one:\n    auth:\n      auth_url: http://10.0.0.1:5000/v3\n      \
-                    username: admin\n    region_name: RegionOne\n";
+        let text = "clouds:\n  one:\n    auth: &one\n      auth_url: http://10.0.0.1:5000/v3\n      \
+                    username: admin\n    region_name: RegionOne\n  two:\n    auth: *one\n";
         assert_eq!(
             rewrite(text, &endpoints).unwrap(),
             "clouds:\n  one:\n    identity_endpoint_override: http://127.0.0.1:4001/v3\n    \
-             compute_endpoint_override: http://127.0.0.1:4002/v2.1\n    auth:\n      \
+             compute_endpoint_override: http://127.0.0.1:4002/v2.1\n    auth: &one\n      \
              auth_url: http://127.0.0.1:4001/v3\n      username: admin\n    \
-             region_name: RegionOne\n"
+             region_name: RegionOne\n  two:\n    \
+             identity_endpoint_override: http://127.0.0.1:4001/v3\n    \
+             compute_endpoint_override: http://127.0.0.1:4002/v2.1\n    auth: *one\n"
         );
         let error = rewrite("clouds: {}\n", &endpoints).unwrap_err();
         assert_eq!(

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail};
 use firstboot::cmd::Cmd;
 use firstboot::files;
 use firstboot::wait::{self, Probe};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use super::accel::Accelerator;
@@ -24,6 +25,12 @@ pub const OVMF: [&str; 2] = [
     "/usr/share/OVMF/OVMF_CODE_4M.fd",
     "/usr/share/OVMF/OVMF_VARS_4M.fd",
 ];
+
+/// A killed process is gone once the kernel has taken its memory back.
+const KILL_DEADLINE: Timespec = Timespec {
+    tv_sec: 60,
+    tv_nsec: 0,
+};
 
 /// What a machine starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -236,11 +243,22 @@ impl Process {
 
     /// Cuts its power: nothing in it, nor in QEMU, gets a chance to finish anything.
     pub fn cut_power(&self) -> Result<()> {
-        if let Some(pid) = self.pid()? {
-            let cut = kill_process(pid, Signal::KILL);
-            cut.with_context(|| format!("cutting the power of {}", self.name))?;
+        let Some(pid) = self.pid()? else {
+            return Ok(());
+        };
+        let context = || format!("cutting the power of {}", self.name);
+        let process = pidfd_open(pid, PidfdFlags::empty()).with_context(context)?;
+        pidfd_send_signal(&process, Signal::KILL).with_context(context)?;
+        // Not by `wait::until`: this also has to work after Ctrl-C.
+        let mut ended = [PollFd::new(&process, PollFlags::IN)];
+        if poll(&mut ended, Some(&KILL_DEADLINE)).with_context(context)? == 0 {
+            bail!(
+                "{} outlived SIGKILL by {} s",
+                self.name,
+                KILL_DEADLINE.tv_sec
+            );
         }
-        self.gone(Duration::from_secs(30))
+        Ok(())
     }
 
     /// Presses its power button and waits until it is off.
@@ -249,7 +267,12 @@ impl Process {
             return Ok(());
         }
         qmp::command(&self.socket("qmp")?, "system_powerdown")?;
-        self.gone(deadline)
+        wait::until(&format!("{} to be off", self.name), deadline, || {
+            Ok(match self.pid()? {
+                None => Probe::Ready(()),
+                Some(_) => Probe::NotYet("it still runs".into()),
+            })
+        })
     }
 
     /// The path of one of its sockets, short enough for any directory while `self` lives.
@@ -259,15 +282,6 @@ impl Process {
         Ok(Socket {
             name: format!("{}.{kind}", self.name),
             directory,
-        })
-    }
-
-    fn gone(&self, deadline: Duration) -> Result<()> {
-        wait::until(&format!("{} to be off", self.name), deadline, || {
-            Ok(match self.pid()? {
-                None => Probe::Ready(()),
-                Some(_) => Probe::NotYet("it still runs".into()),
-            })
         })
     }
 }
@@ -288,14 +302,15 @@ impl Socket {
     }
 }
 
-/// Makes an empty disk that reads what `image` holds, at least `size_gib` large if given.
-pub fn overlay(image: &Path, disk: &Path) -> Result<()> {
+/// Makes an empty disk that reads what `image` holds, as large as it or of this size.
+pub fn overlay(image: &Path, disk: &Path, size_gib: Option<u32>) -> Result<()> {
     let absolute = std::fs::canonicalize(image)
         .with_context(|| format!("looking for the image {}", image.display()))?;
     Cmd::new("qemu-img")
         .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"])
         .path(absolute)
         .path(disk)
+        .args(size_gib.map(|gib| format!("{gib}G")))
         .run()
 }
 

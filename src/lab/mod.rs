@@ -25,12 +25,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use firstboot::config::Role;
 use firstboot::files::{self, Ownership};
 use firstboot::wait::{self, Probe};
 
 use crate::report::Report;
+use machine::Machine;
 use serial::{Event, Follow};
 use state::{Node, State};
 
@@ -152,46 +153,15 @@ impl Lab {
         Ok(())
     }
 
-    /// Waits for the first of the agent's lines that `wanted` accepts; `said` sees every line.
+    /// Waits for the first of the agent's lines that `wanted` accepts; `said` sees the others.
     pub fn await_event(
         &self,
         node: &Node,
-        mut said: impl FnMut(&str),
-        mut wanted: impl FnMut(&Event) -> bool,
+        said: impl FnMut(&str),
+        wanted: impl FnMut(&Event) -> bool,
     ) -> Result<Event> {
-        let name = &node.machine.name;
-        let mut follow = self.follow(node);
         let deadline = PATIENCE * self.state.accelerator.patience();
-        let what = format!("{name} to say how it stands");
-        let mut last = "nothing yet".to_owned();
-        let waited = wait::until(&what, deadline, || {
-            let running = node.machine.process().pid()?.is_some();
-            for event in follow.events()? {
-                if let Event::Said(text) = &event {
-                    said(text);
-                    last.clone_from(text);
-                }
-                if wanted(&event) {
-                    return Ok(Probe::Ready(event));
-                }
-            }
-            if !running {
-                bail!("{name} is off");
-            }
-            Ok(Probe::NotYet(format!("the last it said was {last:?}")))
-        });
-        waited.with_context(|| self.last_words(node))
-    }
-
-    fn last_words(&self, node: &Node) -> String {
-        let lines = self.follow(node).lines().unwrap_or_default();
-        let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
-        let log = node.machine.log();
-        format!(
-            "following the console of {} ({}):\n{tail}",
-            node.machine.name,
-            log.display()
-        )
+        await_event(&node.machine, node.boot_begins, deadline, said, wanted)
     }
 
     /// How to log in to a node.
@@ -249,6 +219,51 @@ impl Lab {
         }
         Ok(())
     }
+}
+
+/// Waits for the first line of the agent that `wanted` accepts in the boot of a machine that
+/// begins there in its log; `said` sees the lines about steps.
+///
+/// # Errors
+/// When the machine turns itself off or takes too long; with the last lines of its console.
+pub fn await_event(
+    machine: &Machine,
+    boot_begins: u64,
+    deadline: Duration,
+    mut said: impl FnMut(&str),
+    mut wanted: impl FnMut(&Event) -> bool,
+) -> Result<Event> {
+    let name = &machine.name;
+    let mut follow = Follow::new(&machine.log(), boot_begins);
+    let mut last = "nothing yet".to_owned();
+    let waited = wait::until(&format!("{name} to say how it stands"), deadline, || {
+        let running = machine.process().pid()?.is_some();
+        for event in follow.events()? {
+            if let Event::Said(text) = &event {
+                said(text);
+                last.clone_from(text);
+            }
+            if wanted(&event) {
+                return Ok(Probe::Ready(event));
+            }
+        }
+        if !running {
+            bail!("{name} is off");
+        }
+        Ok(Probe::NotYet(format!("the last it said was {last:?}")))
+    });
+    waited.map_err(|error| anyhow!("{error:#}{}", last_words(machine, boot_begins)))
+}
+
+/// The end of a machine's console, as it goes on after what went wrong.
+fn last_words(machine: &Machine, boot_begins: u64) -> String {
+    let log = machine.log();
+    let lines = Follow::new(&log, boot_begins).lines().unwrap_or_default();
+    let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+    format!(
+        "; its console ends so:\n{tail}\nhint: all of the console is in {}",
+        log.display()
+    )
 }
 
 fn is_the_end(event: &Event) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! The management network is QEMU's user network with the site's prefix, cut off from the
 //! outside, so that a cell that comes up here came up without the Internet. The controller's
-//! machine carries it; further machines are joined to it by multicast on loopback. The provider
+//! machine carries it; every further machine has a wire to it, a pair of UDP ports on loopback. The provider
 //! network is a wire with nothing at its other end (or the other machines).
 
 use std::collections::BTreeMap;
@@ -49,8 +49,9 @@ pub enum Wire {
         network: Ipv4Net,
         /// The host's own address in it: the gateway, where the site has one.
         host: Ipv4Addr,
-        /// An address that no node has, for the services of the user network that nobody uses.
-        spare: Ipv4Addr,
+        /// Addresses that no node has, for the user network's name server and the first that it
+        /// would give out; nobody uses either.
+        spare: [Ipv4Addr; 2],
         /// The doors of all nodes.
         forwards: Vec<Forward>,
     },
@@ -69,8 +70,29 @@ pub struct Port {
     pub fallback_mac: String,
     /// What is behind it.
     pub wire: Wire,
-    /// UDP port of the multicast group that joins it with the other machines, if there are any.
-    pub shared: Option<u16>,
+    /// The wires to other machines.
+    pub links: Vec<Link>,
+}
+
+/// One end of a wire between two machines: UDP ports of loopback, so that either machine may be
+/// turned off and on again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The port at this end.
+    pub near: u16,
+    /// The port at the other end.
+    pub far: u16,
+}
+
+impl Link {
+    /// The same wire, seen from its other end.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self {
+            near: self.far,
+            far: self.near,
+        }
+    }
 }
 
 /// Where an interface has to sit so that the guest's udev gives it the site's name.
@@ -125,8 +147,9 @@ impl Port {
         } = &self.wire
         {
             let mut user = format!(
-                "user,id={id}-user,net={network},host={host},dns={spare},dhcpstart={spare},\
-                 restrict=on,ipv6=off"
+                "user,id={id}-user,net={network},host={host},dns={},dhcpstart={},\
+                 restrict=on,ipv6=off",
+                spare[0], spare[1]
             );
             for Forward {
                 host_port,
@@ -142,14 +165,18 @@ impl Port {
                 format!("hubport,id={id}-up,hubid={hub},netdev={id}-user"),
             );
         }
-        if let Some(group) = self.shared {
+        for (number, Link { near, far }) in self.links.iter().enumerate() {
+            let link = format!("{id}-link{number}");
             add(
                 "-netdev",
-                format!("socket,id={id}-lan,mcast=239.255.77.1:{group},localaddr=127.0.0.1"),
+                format!(
+                    "dgram,id={link},local.type=inet,local.host=127.0.0.1,local.port={near},\
+                     remote.type=inet,remote.host=127.0.0.1,remote.port={far}"
+                ),
             );
             add(
                 "-netdev",
-                format!("hubport,id={id}-others,hubid={hub},netdev={id}-lan"),
+                format!("hubport,id={link}-end,hubid={hub},netdev={link}"),
             );
         }
         let mac = if is_mac_address(&self.interface) {
@@ -187,7 +214,7 @@ pub fn management(
         free.next()
             .context("finding free addresses in the management network")
     };
-    let spare = next()?;
+    let spare = [next()?, next()?];
     let host = match gateway {
         Some(gateway) => gateway,
         None => next()?,
@@ -225,26 +252,29 @@ pub fn doors(address: Ipv4Addr, ports: &[u16]) -> Result<BTreeMap<u16, Forward>>
     Ok(doors)
 }
 
-/// A free UDP port for a network that machines share.
-pub fn shared_group() -> Result<u16> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
-    Ok(socket
-        .local_addr()
-        .context("looking for a free port")?
-        .port())
+/// A new wire.
+pub fn link() -> Result<Link> {
+    let context = "looking for two free ports";
+    let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context(context);
+    let ends = [bind()?, bind()?];
+    let port = |end: &UdpSocket| Ok::<_, anyhow::Error>(end.local_addr().context(context)?.port());
+    Ok(Link {
+        near: port(&ends[0])?,
+        far: port(&ends[1])?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn port(interface: &str, wire: Wire, shared: Option<u16>) -> String {
+    fn port(interface: &str, wire: Wire, links: Vec<Link>) -> String {
         let port = Port {
             id: "management".into(),
             interface: interface.into(),
             fallback_mac: "52:54:00:00:00:01".into(),
             wire,
-            shared,
+            links,
         };
         port.arguments().join(" ")
     }
@@ -260,10 +290,10 @@ mod tests {
         };
         let wire = management(network, None, &[address], vec![forward]).unwrap();
         assert_eq!(
-            port("52:54:00:aa:bb:cc", wire, None),
+            port("52:54:00:aa:bb:cc", wire, Vec::new()),
             "-netdev hubport,id=management-nic,hubid=109 \
-             -netdev user,id=management-user,net=10.20.0.0/24,host=10.20.0.3,dns=10.20.0.2,\
-             dhcpstart=10.20.0.2,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:40022-10.20.0.1:22 \
+             -netdev user,id=management-user,net=10.20.0.0/24,host=10.20.0.4,dns=10.20.0.2,\
+             dhcpstart=10.20.0.3,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:40022-10.20.0.1:22 \
              -netdev hubport,id=management-up,hubid=109,netdev=management-user \
              -device virtio-net-pci,netdev=management-nic,mac=52:54:00:aa:bb:cc,romfile="
         );
@@ -271,14 +301,23 @@ mod tests {
 
     #[test]
     fn an_interface_given_by_name_sits_where_udev_calls_it_so() {
-        let device = port("enp0s9", Wire::Bare, None);
+        let device = port("enp0s9", Wire::Bare, Vec::new());
         assert!(
             device.ends_with("mac=52:54:00:00:00:01,romfile=,bus=pcie.0,addr=0x9"),
             "{device}"
         );
-        let slot = port("ens5", Wire::Bare, Some(5000));
+        let slot = port(
+            "ens5",
+            Wire::Bare,
+            vec![Link {
+                near: 5000,
+                far: 5001,
+            }],
+        );
         assert!(
-            slot.contains("mcast=239.255.77.1:5000,localaddr=127.0.0.1"),
+            slot.contains(
+                "local.port=5000,remote.type=inet,remote.host=127.0.0.1,remote.port=5001"
+            ),
             "{slot}"
         );
         assert!(

@@ -7,12 +7,19 @@ use firstboot::config::Role;
 use firstboot::platform::Platform;
 
 use super::Lab;
-use super::accel::Accelerator;
+use super::accel::{self, Accelerator, Choice};
 use super::machine::{self, Bus, Firmware, Machine};
 use super::network::{self, COMPUTE_PORTS, CONTROLLER_PORTS, Port, Wire};
 use super::state::{Image, Node, State};
+use crate::cache::Cache;
 use crate::fault::Class;
+use crate::keys::Keys;
+use crate::report::Report;
+use crate::seed;
 use crate::site::{self, Site};
+
+/// The interface that carries everything but the provider network.
+const MANAGEMENT: &str = "management";
 
 /// What kind of lab is wanted.
 #[derive(Debug, Clone)]
@@ -23,8 +30,8 @@ pub struct Plan {
     pub images: PathBuf,
     /// Their platform.
     pub platform: Platform,
-    /// The site's private key.
-    pub key: PathBuf,
+    /// The site's own keys.
+    pub keys: Keys,
     /// How many of the site's computes come with the controller.
     pub computes: usize,
     /// How processors are run.
@@ -70,18 +77,16 @@ impl Lab {
         let state = State {
             accelerator: plan.accelerator,
             firmware: plan.firmware,
-            key: plan.key.clone(),
+            key: std::path::absolute(plan.keys.ssh_private_key())
+                .context("looking for the site's key")?,
             nodes: layout(plan, site, &nodes)?,
         };
         std::fs::create_dir_all(&plan.directory)
             .with_context(|| format!("making {}", plan.directory.display()))?;
         for (node, described) in state.nodes.iter().zip(&nodes) {
-            machine::overlay(&node.image.path, &node.machine.disk)?;
+            machine::overlay(&node.image.path, &node.machine.disk, None)?;
             if let Some(seed) = &node.machine.seed {
-                std::fs::copy(
-                    plan.images.join(format!("seeds/{}.img", described.name)),
-                    seed,
-                )?;
+                seed::write(site, &plan.platform, &plan.keys, &described.name, seed)?;
             }
         }
         state.save(&plan.directory)?;
@@ -108,28 +113,38 @@ fn chosen(site: &Site, computes: usize) -> Result<Vec<&site::Node>> {
 }
 
 fn layout(plan: &Plan, site: &Site, nodes: &[&site::Node]) -> Result<Vec<Node>> {
-    let groups = match nodes.len() {
-        1 => None,
-        _ => Some([network::shared_group()?, network::shared_group()?]),
-    };
     let mut laid_out = nodes
         .iter()
         .enumerate()
-        .map(|(number, node)| place(plan, node, number, groups))
+        .map(|(number, node)| place(plan, node, number))
         .collect::<Result<Vec<Node>>>()?;
     // The controller's machine carries the way to every node.
     let addresses: Vec<_> = site.nodes.iter().map(|node| node.address).collect();
-    let doors = laid_out
+    let mut doors = laid_out
         .iter()
         .flat_map(|node| node.doors.values().cloned())
         .collect();
     let management = &site.management;
-    let wire = network::management(management.network, management.gateway, &addresses, doors)?;
-    laid_out[0].machine.ports[0].wire = wire;
+    let (controller, computes) = laid_out
+        .split_first_mut()
+        .context("finding the controller among the nodes")?;
+    for near in &mut controller.machine.ports {
+        if near.id == MANAGEMENT {
+            let (network, gateway) = (management.network, management.gateway);
+            near.wire =
+                network::management(network, gateway, &addresses, std::mem::take(&mut doors))?;
+        }
+        let ends = computes.iter_mut().flat_map(|node| &mut node.machine.ports);
+        for far in ends.filter(|far| far.id == near.id) {
+            let link = network::link()?;
+            near.links.push(link);
+            far.links.push(link.reversed());
+        }
+    }
     Ok(laid_out)
 }
 
-fn place(plan: &Plan, node: &site::Node, number: usize, groups: Option<[u16; 2]>) -> Result<Node> {
+fn place(plan: &Plan, node: &site::Node, number: usize) -> Result<Node> {
     let (ports, processors, memory_mib) = match node.role {
         Role::Controller => (&CONTROLLER_PORTS[..], 2, 6144),
         Role::Compute => (&COMPUTE_PORTS[..], 2, 2048),
@@ -160,7 +175,7 @@ fn place(plan: &Plan, node: &site::Node, number: usize, groups: Option<[u16; 2]>
         disk: file("qcow2"),
         bus: plan.bus,
         seed: Some(file("seed")),
-        ports: interfaces(node, number, groups)?,
+        ports: interfaces(node, number)?,
     };
     Ok(Node {
         role: node.role,
@@ -172,9 +187,9 @@ fn place(plan: &Plan, node: &site::Node, number: usize, groups: Option<[u16; 2]>
     })
 }
 
-fn interfaces(node: &site::Node, number: usize, groups: Option<[u16; 2]>) -> Result<Vec<Port>> {
+fn interfaces(node: &site::Node, number: usize) -> Result<Vec<Port>> {
     let wanted = [
-        ("management", Some(&node.interface)),
+        (MANAGEMENT, Some(&node.interface)),
         ("provider", node.provider_interface.as_ref()),
     ];
     let mut ports = Vec::new();
@@ -185,12 +200,28 @@ fn interfaces(node: &site::Node, number: usize, groups: Option<[u16; 2]>) -> Res
             interface: interface.clone(),
             fallback_mac: format!("52:54:00:ce:{index:02x}:{:02x}", number % 256),
             wire: Wire::Bare,
-            shared: groups.map(|groups| groups[index]),
+            links: Vec::new(),
         };
         port.check()?;
         ports.push(port);
     }
     Ok(ports)
+}
+
+/// How this host runs the processors of machines with these images, with a line about it where
+/// that is slow.
+pub fn accelerator(images: &Path, choice: Choice, report: &Report) -> Result<Accelerator> {
+    if choice == Choice::Tcg {
+        return Ok(Accelerator::Tcg);
+    }
+    let Ok(kernel) = kernel(&image(images, Role::Controller)?) else {
+        return Ok(Accelerator::Tcg);
+    };
+    let (accelerator, why) = accel::choose(choice, &kernel, &Cache::default_directory()?)?;
+    if let Some(why) = why {
+        report.note(&why);
+    }
+    Ok(accelerator)
 }
 
 /// The image of a role among built images.
@@ -204,6 +235,17 @@ pub fn image(images: &Path, role: Role) -> Result<PathBuf> {
         "there is no image {}\nhint: `make images` builds it",
         path.display()
     )))
+}
+
+/// The kernel that an image boots.
+fn kernel(image: &Path) -> Result<Vec<u8>> {
+    bail!("images cannot be read yet: {}", image.display())
+}
+
+/// The kernel of some image below `out`, if one is built.
+pub fn any_kernel(out: &Path) -> Option<Vec<u8>> {
+    let (_, images) = built_images(out, None).ok()?;
+    kernel(&image(&images, Role::Controller).ok()?).ok()
 }
 
 /// The platform and directory of the images below `out`: those that the site names, or else the

@@ -44,6 +44,13 @@ pub struct Node {
     pub image: Image,
 }
 
+impl Node {
+    /// True if its machine runs.
+    pub fn is_on(&self) -> bool {
+        matches!(self.machine.process().pid(), Ok(Some(_)))
+    }
+}
+
 /// An image file, as it was when a disk was laid over it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
@@ -83,8 +90,14 @@ impl State {
         let Some(text) = files::read_if_exists(&path)? else {
             return Ok(None);
         };
-        let state =
-            serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+        let state = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "reading {}\nhint: another version of cellboot made this lab; end its QEMU and \
+                 remove {}",
+                path.display(),
+                directory.display()
+            )
+        })?;
         Ok(Some(state))
     }
 

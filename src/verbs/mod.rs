@@ -2,7 +2,9 @@
 
 pub mod build;
 pub mod check;
+pub mod doctor;
 pub mod init;
+pub mod lab;
 pub mod plan;
 pub mod reference;
 pub mod seed;

@@ -1,0 +1,165 @@
+//! Short boots: every firmware and bus, and seeds and disks that are not as they should be.
+
+use std::time::{Duration, Instant};
+
+use cellboot::lab::machine::{Bus, Firmware};
+use cellboot::lab::serial::Event;
+use cellboot::seed::Seed;
+use firstboot::config::Role;
+use firstboot::files::{Ownership, replace};
+use firstboot::wait::{self, Probe};
+
+use super::{Watched, directory, images, site};
+
+/// What a node without a seed says; it is also how short boots tell that the agent runs.
+const NO_SEED: &str = "for a seed: no volume labelled CIDATA gave this node its \
+                       /etc/cellboot/node.toml; attach the node's seed and power on again";
+/// Processor time over wall time of a guest with nothing to do; what is left is its clock.
+const IDLE: f64 = 0.15;
+
+fn waits_for_a_seed(name: &str, role: Role, firmware: Firmware, bus: Bus) {
+    let watched = Watched::power_on(name, role, firmware, bus);
+    assert_eq!(
+        watched.first_word(),
+        Event::Waiting(NO_SEED.to_owned()),
+        "{name}"
+    );
+}
+
+/// UEFI with virtio-blk is the controller's own test; here is the rest.
+#[test]
+#[ignore = "needs built images: make test"]
+fn every_firmware_boots_from_every_bus() {
+    let boots = [
+        (
+            "bios-virtio-blk",
+            Role::Controller,
+            Firmware::Bios,
+            Bus::VirtioBlk,
+        ),
+        (
+            "bios-virtio-scsi",
+            Role::Controller,
+            Firmware::Bios,
+            Bus::VirtioScsi,
+        ),
+        ("bios-sata", Role::Controller, Firmware::Bios, Bus::Sata),
+        ("bios-nvme", Role::Compute, Firmware::Bios, Bus::Nvme),
+        (
+            "uefi-virtio-scsi",
+            Role::Compute,
+            Firmware::Uefi,
+            Bus::VirtioScsi,
+        ),
+        ("uefi-sata", Role::Controller, Firmware::Uefi, Bus::Sata),
+        ("uefi-nvme", Role::Controller, Firmware::Uefi, Bus::Nvme),
+        (
+            "uefi-compute",
+            Role::Compute,
+            Firmware::Uefi,
+            Bus::VirtioBlk,
+        ),
+    ];
+    for pair in boots.chunks(2) {
+        std::thread::scope(|scope| {
+            for &(name, role, firmware, bus) in pair {
+                scope.spawn(move || waits_for_a_seed(name, role, firmware, bus));
+            }
+        });
+        let names: Vec<&str> = pair.iter().map(|boot| boot.0).collect();
+        println!("the agent ran: {}", names.join(", "));
+    }
+}
+
+#[test]
+#[ignore = "needs built images: make test"]
+fn a_node_without_a_seed_waits_without_using_the_processor() {
+    let watched = Watched::power_on("idle", Role::Controller, Firmware::Bios, Bus::VirtioBlk);
+    assert_eq!(watched.first_word(), Event::Waiting(NO_SEED.to_owned()));
+    let process = watched.machine.process();
+    let used = || {
+        process
+            .processor_time()
+            .unwrap()
+            .expect("the machine is on")
+    };
+    // The rest of the boot ends some time after the agent's words.
+    let mut before = (Instant::now(), used());
+    let share = wait::until("the guest to be idle", Duration::from_secs(300), || {
+        let wall = before.0.elapsed();
+        if wall < Duration::from_secs(10) {
+            return Ok(Probe::NotYet("not measured yet".into()));
+        }
+        let now = used();
+        let share = (now - before.1).as_secs_f64() / wall.as_secs_f64();
+        before = (Instant::now(), now);
+        Ok(if share < IDLE {
+            Probe::Ready(share)
+        } else {
+            Probe::NotYet(format!("{:.0} % of a processor", share * 100.0))
+        })
+    });
+    let percent = share.unwrap_or_else(|error| panic!("{error:#}")) * 100.0;
+    println!("a node without a seed uses {percent:.1} % of a processor, QEMU included");
+}
+
+#[test]
+#[ignore = "needs built images: make test"]
+fn a_broken_seed_is_named() {
+    let (site, keys) = site();
+    let (platform, _) = images();
+    let controller = site.controller().name.clone();
+    let key = keys.ssh_public_key().unwrap();
+    let mut seed = Seed::of(&site, &platform, &key, &controller).unwrap();
+    seed.user_data = seed.user_data.replace("schema = 1", "schema = 99");
+    let path = directory().join("boots/broken.seed");
+    replace(&path, &seed.image().unwrap(), Ownership::mode(0o600)).unwrap();
+    let boot = |seed| {
+        let (firmware, bus) = (Firmware::Bios, Bus::VirtioBlk);
+        Watched::with(
+            "broken-seed",
+            Role::Controller,
+            firmware,
+            bus,
+            Some(seed),
+            None,
+        )
+    };
+    let said = boot(path).first_word();
+    let Event::Failed { step, reason, hint } = said else {
+        panic!("a node with a broken seed said {said:?}");
+    };
+    assert_eq!(step, "seed");
+    assert!(
+        reason.contains("schema 99, this image reads schema 1"),
+        "{reason}"
+    );
+    assert!(!hint.is_empty());
+}
+
+#[test]
+#[ignore = "needs built images: make test"]
+fn a_disk_that_is_too_small_is_named() {
+    let (site, keys) = site();
+    let (platform, _) = images();
+    let path = directory().join("boots/small.seed");
+    let controller = site.controller().name.clone();
+    cellboot::seed::write(&site, &platform, &keys, &controller, &path).unwrap();
+    let (firmware, bus) = (Firmware::Bios, Bus::VirtioBlk);
+    let small = Some(5);
+    let watched = Watched::with(
+        "small-disk",
+        Role::Controller,
+        firmware,
+        bus,
+        Some(path),
+        small,
+    );
+    let said = watched.first_word();
+    let Event::Failed { step, reason, hint } = said else {
+        panic!("a node with a small disk said {said:?}");
+    };
+    assert_eq!(step, "base/preflight");
+    assert!(reason.contains("root file system"), "{reason}");
+    assert!(hint.contains("disk"), "{hint}");
+}

@@ -1,0 +1,251 @@
+//! The controller, from power-on through three power cuts to READY, and all that READY promises.
+
+use std::path::Path;
+use std::time::Duration;
+
+use cellboot::lab::machine::{Bus, Firmware};
+use cellboot::lab::serial::Event;
+use cellboot::lab::start::Plan;
+use cellboot::lab::{Lab, ssh, timings};
+use firstboot::cmd::Cmd;
+use firstboot::engine::Outcome;
+use firstboot::journal::Journal;
+
+use super::{accelerator, directory, images, site};
+
+/// How far a boot is, in percent of its steps, when its power is cut.
+const CUTS: [u32; 3] = [15, 50, 85];
+/// Ports of the controller that nobody outside has any business with: MariaDB, RabbitMQ,
+/// memcached, nova's metadata.
+const CLOSED: [u16; 4] = [3306, 5672, 11211, 8775];
+
+#[test]
+#[ignore = "needs built images: make test"]
+fn a_controller_survives_power_cuts_and_keeps_its_promises() {
+    let (site, keys) = site();
+    let (platform, images) = images();
+    let plan = Plan {
+        directory: directory().join("controller"),
+        images,
+        platform,
+        keys,
+        computes: 0,
+        accelerator: accelerator(),
+        firmware: Firmware::Uefi,
+        bus: Bus::VirtioBlk,
+        more_ports: CLOSED.to_vec(),
+    };
+    if let Some(old) = Lab::find(&plan.directory).unwrap() {
+        old.down(false).unwrap();
+    }
+    let mut lab = Lab::create(&plan, &site).unwrap();
+    let name = site.controller().name.clone();
+
+    for percent in cuts() {
+        lab.power_on(&name).unwrap();
+        let node = lab.node(None).unwrap();
+        let far_enough = |event: &Event| match event {
+            Event::Said(text) => progress(text).is_some_and(|seen| seen >= percent),
+            Event::Ready { .. } | Event::Joined { .. } | Event::Failed { .. } => true,
+            Event::Waiting(_) => true,
+        };
+        let event = lab.await_event(node, |_| (), far_enough).unwrap();
+        assert!(
+            matches!(event, Event::Said(_)),
+            "before the cut at {percent} %: {event:?}"
+        );
+        node.machine.process().cut_power().unwrap();
+        println!("power cut at {event:?}");
+    }
+
+    lab.power_on(&name).unwrap();
+    let node = lab.node(None).unwrap();
+    let the_end = |event: &Event| !matches!(event, Event::Said(_));
+    let end = lab
+        .await_event(node, |text| println!("  {text}"), the_end)
+        .unwrap();
+    assert!(matches!(end, Event::Ready { .. }), "{end:?}");
+    println!("{end:?}");
+    if let Some(table) = timings::table(&lab).unwrap() {
+        println!("{table}");
+    }
+
+    look_from_outside(&lab);
+    look_inside(&lab.login(lab.node(None).unwrap()).unwrap());
+    lab.down(true).unwrap();
+}
+
+/// [`CUTS`], or as many as `CUTS` in the environment says, drawn by lot.
+fn cuts() -> Vec<u32> {
+    let Some(count) = std::env::var("CUTS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+    else {
+        return CUTS.to_vec();
+    };
+    let mut lots: Vec<u8> = vec![0; count];
+    getrandom::fill(&mut lots).unwrap();
+    lots.sort_unstable();
+    lots.into_iter()
+        .map(|lot| u32::from(lot) * 98 / 255)
+        .collect()
+}
+
+/// Percent of the steps that are finished, from `[12/48] ...`.
+fn progress(said: &str) -> Option<u32> {
+    let (place, _) = said.strip_prefix('[')?.split_once(']')?;
+    let (finished, total) = place.split_once('/')?;
+    let [finished, total]: [u32; 2] = [finished.parse().ok()?, total.parse().ok()?];
+    finished.checked_mul(100)?.checked_div(total)
+}
+
+/// `cloud.py`: openstacksdk and requests on this host, through the doors.
+fn look_from_outside(lab: &Lab) {
+    let clouds = lab.fetch_clouds_yaml().unwrap();
+    let endpoints = lab.endpoints().unwrap();
+    let controller = lab.node(None).unwrap();
+    let door = |name: &str| controller.doors[name].host_port;
+    let python = directory().join("venv/bin/python");
+    assert!(
+        python.exists(),
+        "there is no {}: `make test` makes it",
+        python.display()
+    );
+    let closed = CLOSED.map(|port| format!("{port}:{}", door(&port.to_string())));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/cloud.py");
+    let output = Cmd::new(python)
+        .path(script)
+        .arg("--dashboard")
+        .arg(&endpoints["dashboard"])
+        .arg("--console")
+        .arg(&endpoints["console"])
+        .args(closed.iter().flat_map(|pair| ["--closed", pair]))
+        .env("OS_CLIENT_CONFIG_FILE", clouds.to_string_lossy())
+        .deadline(Duration::from_secs(1800))
+        .any_status()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{said}");
+    let noise = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}{noise}");
+    assert_eq!(
+        said.lines().filter(|line| line.starts_with("ok ")).count(),
+        14,
+        "{said}"
+    );
+}
+
+/// What of the table can only be seen on the node itself: a line for its shell, and the answer.
+const INSIDE: [(&str, &str); 15] = [
+    (
+        "mariadb -N -e \"SELECT schema_name FROM information_schema.schemata WHERE schema_name \
+         NOT IN ('information_schema','mysql','performance_schema','sys') ORDER BY 1\" | xargs",
+        "glance keystone neutron nova nova_api nova_cell0 placement",
+    ),
+    (
+        "mariadb -N -e \"SELECT DISTINCT CONCAT(user, ':', REPLACE(db, '\\\\\\\\', '')) FROM \
+         mysql.db WHERE db NOT LIKE 'test%' ORDER BY 1\" | xargs",
+        "glance:glance keystone:keystone neutron:neutron nova:nova nova:nova_api \
+         nova:nova_cell0 placement:placement",
+    ),
+    (
+        "ss -Hlnt 'sport = :11211' | grep -cE '0\\.0\\.0\\.0|\\*|\\[::' || true",
+        "0",
+    ),
+    (
+        "ss -Hlnt 'sport = :3306' | grep -cE '0\\.0\\.0\\.0|\\*|\\[::' || true",
+        "0",
+    ),
+    (
+        "rabbitmqctl -q --no-table-headers list_users | grep -c '^guest' || true",
+        "0",
+    ),
+    (
+        "grep -h ^NODENAME= /etc/rabbitmq/rabbitmq-env.conf",
+        "NODENAME=rabbit@localhost",
+    ),
+    (
+        "mariadb -N -e \"SELECT COUNT(*) FROM nova_api.cell_mappings WHERE \
+         database_connection LIKE '%{username}%' AND (name = 'cell0' OR transport_url LIKE \
+         '%{username}%')\"",
+        "2",
+    ),
+    ("nova-status upgrade check >/dev/null 2>&1; echo $?", "0"),
+    (
+        "placement-status upgrade check >/dev/null 2>&1; echo $?",
+        "0",
+    ),
+    ("systemctl is-active cellboot-fernet-rotate.timer", "active"),
+    (
+        "stat -c %a:%U /root/admin-openrc /etc/openstack/clouds.yaml /etc/cellboot/node.toml \
+         /var/lib/cellboot/secrets.json | xargs",
+        "600:root 600:root 600:root 600:root",
+    ),
+    ("systemctl --failed --no-legend --plain | wc -l", "0"),
+    (
+        "grep -cE '^(enable_new_services = false|discover_hosts_in_cells_interval = 300)' \
+         /etc/nova/nova.conf",
+        "2",
+    ),
+    (
+        // every secret, looked for in the journal and in what other users see of processes
+        "umask 077; tr -d ' \\n' </var/lib/cellboot/secrets.json | grep -oE '[A-Za-z0-9]{32}' \
+         >/run/cellboot/secrets.list; (journalctl --no-pager -o cat; ps axeww -o args) | \
+         grep -cFf /run/cellboot/secrets.list; rm /run/cellboot/secrets.list",
+        "0",
+    ),
+    (
+        ". /root/admin-openrc && openstack token issue -f value -c id 2>/dev/null | cut -c 1-5",
+        "gAAAA",
+    ),
+];
+
+fn look_inside(login: &ssh::Login) {
+    for (line, expected) in INSIDE {
+        let answer = login.run(line).any_status().unwrap();
+        let said = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+        let noise = String::from_utf8_lossy(&answer.stderr).into_owned();
+        assert_eq!(said, expected, "{line}\n{noise}");
+    }
+    let hosts = login
+        .run("getent hosts $(hostname -i | cut -d' ' -f1)")
+        .read()
+        .unwrap();
+    let names: Vec<&str> = hosts.split_whitespace().skip(1).collect();
+    let host = login.run("hostname -s; hostname -f").read().unwrap();
+    let [short, full] = host.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("the node's names are {host:?}");
+    };
+    assert_eq!(names, [full, short], "canonical name first in /etc/hosts");
+
+    let agent = "/usr/libexec/cellboot/firstboot";
+    login.run(&format!("{agent} apply")).run().unwrap();
+    let text = login
+        .run("cat /var/lib/cellboot/journal.json")
+        .read()
+        .unwrap();
+    let journal: Journal = serde_json::from_str(&text).unwrap();
+    let again = journal.runs.last().expect("apply is in the journal");
+    assert!(again.ready);
+    let applied: Vec<_> = again
+        .steps
+        .iter()
+        .filter(|record| record.outcome != Outcome::Done)
+        .collect();
+    assert!(
+        applied.is_empty(),
+        "applying again did something: {applied:?}"
+    );
+    println!("applying again: nothing of {} steps", again.steps.len());
+    login.run(&format!("{agent} check")).run().unwrap();
+}
+
+#[test]
+fn progress_is_read_from_the_agents_lines() {
+    assert_eq!(
+        progress("[12/48] mariadb/running applied in 3.1 s"),
+        Some(25)
+    );
+    assert_eq!(progress("[0/0] x"), None);
+    assert_eq!(progress("starting"), None);
+}
