@@ -63,3 +63,114 @@ pub fn controller() -> Vec<Step> {
     .flatten()
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use crate::config::Role;
+    use crate::graph::Graph;
+    use crate::node::Node;
+    use crate::overlay::Overlay;
+    use crate::render::Templates;
+    use crate::roles;
+
+    /// The text of every template of a tree, as this node would have it.
+    fn texts(node: &Node, tree: &str) -> Vec<(PathBuf, String)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../overlays");
+        let root = root.join(tree);
+        let text = std::fs::read_to_string(root.join("overlay.toml")).unwrap();
+        let mut catalogue: Overlay = toml::from_str(&text).unwrap();
+        catalogue.files.retain(|entry| {
+            root.join(format!("{}.j2", &entry.path.display().to_string()[1..]))
+                .exists()
+        });
+        let paths: Vec<_> = catalogue
+            .files
+            .iter()
+            .map(|entry| entry.path.clone())
+            .collect();
+        let templates = Templates::new(catalogue, &root).unwrap();
+        paths
+            .into_iter()
+            .map(|path| {
+                let text = templates.text(node, path.to_str().unwrap()).unwrap();
+                (path, text)
+            })
+            .collect()
+    }
+
+    fn text(texts: &[(PathBuf, String)], path: &str) -> String {
+        let found = texts.iter().find(|(known, _)| known == Path::new(path));
+        found.unwrap().1.clone()
+    }
+
+    #[test]
+    fn the_steps_of_each_role_are_in_order() {
+        for role in Role::ALL {
+            let steps = roles::steps(&Node::example(role));
+            Graph::new(&steps).unwrap();
+            for step in &steps {
+                assert!(!step.hint.is_empty(), "{} has no hint", step.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_template_renders_with_and_without_a_provider_network() {
+        let mut node = Node::example(Role::Controller);
+        for provider in [node.config.provider.clone(), None] {
+            node.config.provider = provider;
+            let common = texts(&node, "common");
+            let controller = texts(&node, "controller");
+            assert!(common.len() >= 7 && controller.len() >= 20);
+            for (path, text) in common.iter().chain(&controller) {
+                assert!(text.ends_with('\n'), "{}", path.display());
+                assert!(!text.contains("\n\n\n"), "{}", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn a_site_without_a_provider_network_maps_no_bridge() {
+        let mut node = Node::example(Role::Controller);
+        let path = "/etc/neutron/plugins/ml2/openvswitch_agent.ini";
+        let with = text(&texts(&node, "common"), path);
+        assert!(with.contains("\nbridge_mappings = provider:br-provider\n"));
+        node.config.provider = None;
+        let without = text(&texts(&node, "common"), path);
+        assert!(!without.contains("bridge_mappings"));
+    }
+
+    #[test]
+    fn a_compute_follows_the_clock_of_the_controller() {
+        let node = Node::example(Role::Compute);
+        let chrony = text(&texts(&node, "common"), "/etc/chrony/chrony.conf");
+        assert!(chrony.contains("\nserver 10.20.0.11 iburst\n"), "{chrony}");
+        assert!(!chrony.contains("allow"), "{chrony}");
+    }
+
+    #[test]
+    fn the_firewall_opens_the_broker_to_nodes_only() {
+        let rules = text(
+            &texts(&Node::example(Role::Controller), "common"),
+            "/etc/nftables.conf",
+        );
+        assert!(
+            rules.contains("\n        ip saddr @nodes tcp dport 5672 accept\n"),
+            "{rules}"
+        );
+        assert!(
+            rules.contains("elements = { 10.20.0.11, 10.20.0.21 }"),
+            "{rules}"
+        );
+        let rules = text(
+            &texts(&Node::example(Role::Compute), "common"),
+            "/etc/nftables.conf",
+        );
+        assert!(
+            !rules.contains("5672") && !rules.contains("5000"),
+            "{rules}"
+        );
+    }
+}
