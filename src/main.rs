@@ -37,6 +37,12 @@ enum Verb {
     Lab(verbs::lab::Arguments),
     /// Check what this host has and lacks, each with its fix
     Doctor(verbs::doctor::Arguments),
+    /// Show what is in an image, without mounting it
+    Inspect(verbs::inspect::Arguments),
+    /// Check built images: checksums, manifest, boot loaders, and that they hold no secret
+    Verify(verbs::verify::Arguments),
+    /// Write an image in another format
+    Export(verbs::export::Arguments),
     /// Write man pages and shell completions
     #[command(hide = true)]
     Reference(verbs::reference::Arguments),
@@ -55,6 +61,9 @@ fn main() -> ExitCode {
         Verb::Seed(arguments) => verbs::seed::run(arguments),
         Verb::Lab(arguments) => verbs::lab::run(arguments),
         Verb::Doctor(arguments) => verbs::doctor::run(arguments),
+        Verb::Inspect(arguments) => verbs::inspect::run(arguments),
+        Verb::Verify(arguments) => verbs::verify::run(arguments),
+        Verb::Export(arguments) => verbs::export::run(arguments),
         Verb::Reference(arguments) => {
             verbs::reference::run(arguments, <Cli as clap::CommandFactory>::command())
         }

@@ -154,6 +154,18 @@ pub fn core(core_img: &[u8], core_sector: u64) -> Result<Vec<u8>> {
     Ok(core)
 }
 
+/// True if a first sector has boot code that loads the core at this sector, and the first sector
+/// of that core knows where its second is.
+pub fn points_at(boot: &[u8; 512], core: &[u8; 512], core_sector: u64) -> bool {
+    let number = |bytes: &[u8], at: usize| {
+        let bytes = bytes[at..at + 8].iter().rev();
+        bytes.fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    boot[510..] == [0x55, 0xaa]
+        && number(boot, BOOT_KERNEL_SECTOR) == core_sector
+        && number(core, CORE_BLOCK_LIST) == core_sector + 1
+}
+
 /// The kernel and the initramfs that the configuration names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kernel {

@@ -141,6 +141,7 @@ impl<'a> Script<'a> {
     /// The path with the links among its parents followed; the parents that are missing are made.
     fn settle(&mut self, path: &Path) -> Result<PathBuf> {
         text(path)?;
+        ensure!(path.is_absolute(), "{} is no absolute path", path.display());
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             bail!("{} cannot be laid down", path.display());
         };

@@ -3,9 +3,13 @@
 pub mod build;
 pub mod check;
 pub mod doctor;
+pub mod export;
 pub mod init;
+pub mod init;
+pub mod inspect;
 pub mod lab;
 pub mod plan;
 pub mod reference;
 pub mod seed;
 pub mod summary;
+pub mod verify;

@@ -5,5 +5,6 @@
     reason = "the helpers of tests are tests: a panic is how they fail"
 )]
 
+mod disk;
 mod seed;
 mod site;

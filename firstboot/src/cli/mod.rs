@@ -26,7 +26,7 @@ use crate::{log, roles};
 #[derive(Debug, Parser)]
 #[command(
     name = "firstboot",
-    version,
+    version = crate::version(),
     max_term_width = 80,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, \
