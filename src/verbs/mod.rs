@@ -5,7 +5,6 @@ pub mod check;
 pub mod doctor;
 pub mod export;
 pub mod init;
-pub mod init;
 pub mod inspect;
 pub mod lab;
 pub mod plan;
