@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use firstboot::config::Role;
@@ -10,6 +11,7 @@ use firstboot::files::{self, Ownership};
 
 use crate::cache::{Cache, Lock};
 use crate::disk::place::{Content, Placed, place};
+use crate::disk::source::Source;
 use crate::disk::{derived_uuid, export, image::Disk};
 use crate::engine::namespace::Namespace;
 use crate::engine::role::{self, About};
@@ -18,7 +20,7 @@ use crate::manifest::{self, Hashed, Image, Manifest, Timing};
 use crate::overlay::{self, root_file};
 use crate::plan::{self, Layer, Plan, Recipe};
 use crate::report::Report;
-use crate::{sbom, workspace};
+use crate::{inspect, sbom, verify, workspace};
 
 /// Where the agent is in an image.
 const AGENT: &str = "/usr/libexec/cellboot/firstboot";
@@ -169,10 +171,13 @@ impl Build<'_> {
         place(&path, &placed, &[])?;
         let boot = role::boot_files(entry)?;
         let disk = Disk::new(&path, about.root_uuid, &boot, self.recipe.disk_size_gib)?;
+        let disk: Arc<dyn Source> = Arc::new(disk);
         fs::create_dir_all(self.results)
             .with_context(|| format!("making {}", self.results.display()))?;
         let output = self.results.join(&name);
-        export::write(&disk, format, &output)?;
+        // Judged before it is written: what is refused never has its name.
+        verify::refuse(&inspect::of(&output, format, Arc::clone(&disk))?)?;
+        export::write(disk.as_ref(), format, &output)?;
         let sbom_path = self.results.join(format!("{role}.spdx.json"));
         let packages = &about.packages;
         let bill = sbom::document(role.as_str(), &layer.key, &self.recipe.platform, packages)?;

@@ -1,29 +1,41 @@
-//! Judges a directory that the build wrote as a stranger would: by its files alone.
+//! Judges an image, or a directory of what the build wrote, as a stranger would: by its bytes.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
-
 use crate::fault::Class;
+use crate::inspect::Image;
 use crate::inspect::report::Report as Inspection;
+use crate::manifest::{Hashed, Manifest, NAME, SUMS};
 use crate::report::Report;
 use crate::{identity, inspect};
+use anyhow::{Context, Result};
 
-/// What is read of the manifest.
-#[derive(Debug, Deserialize)]
-struct Manifest {
-    files: Vec<Listed>,
+/// An error of class `Refused` that names everything wrong with an image, if there is anything.
+pub fn refuse(image: &Image) -> Result<()> {
+    let wrong = wrong_with(image)?;
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Class::Refused.error(format!(
+        "{} is not fit to be used:\n  {}\n\
+         hint: what holds a secret or an identity belongs into [build] remove of the platform, or \
+         must not be made at all",
+        image.path().display(),
+        wrong.join("\n  ")
+    )))
 }
 
-/// One file of the manifest.
-#[derive(Debug, Deserialize)]
-struct Listed {
-    name: String,
-    sha256: String,
+/// What is wrong with an image, one line each: secrets, identities, and what keeps it from
+/// booting everywhere.
+pub fn wrong_with(image: &Image) -> Result<Vec<String>> {
+    let findings = identity::findings(image)?;
+    let mut wrong: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    wrong.extend(Inspection::of(image)?.faults());
+    if !image.root_is_last() {
+        wrong.push("the root partition is not the last one, and cannot grow".to_owned());
+    }
+    Ok(wrong)
 }
 
 /// Checks every file of a directory of images.
@@ -31,7 +43,7 @@ struct Listed {
 /// # Errors
 /// Class `Refused` with a line for each thing that is wrong.
 pub fn directory(directory: &Path) -> Result<()> {
-    let sums_path = directory.join("SHA256SUMS");
+    let sums_path = directory.join(SUMS);
     let text = std::fs::read_to_string(&sums_path)
         .with_context(|| format!("reading {}", sums_path.display()))?;
     let sums = sums(&text)?;
@@ -40,8 +52,8 @@ pub fn directory(directory: &Path) -> Result<()> {
     for (name, expected) in &sums {
         let stage = report.begin(format!("{name}: checksum"));
         let path = directory.join(name);
-        let result = match hash(&path) {
-            Ok(sum) if sum == *expected => "matches",
+        let result = match Hashed::of(&path) {
+            Ok(hashed) if hashed.sha256 == *expected => "matches",
             Ok(_) => {
                 wrong.push(format!("{name}: is not the file that was built"));
                 "DIFFERS"
@@ -70,37 +82,30 @@ pub fn directory(directory: &Path) -> Result<()> {
 /// What is wrong inside an image.
 fn image(report: &Report, name: &str, path: &Path) -> Result<Vec<String>> {
     let stage = report.begin(format!("{name}: secrets, identities, boot loaders"));
-    let image = inspect::open(path)?;
-    let findings = identity::findings(&image)?;
-    let mut wrong: Vec<String> = findings.iter().map(|f| format!("{name}: {f}")).collect();
-    let faults = Inspection::of(&image)?.faults();
-    wrong.extend(faults.iter().map(|fault| format!("{name}: {fault}")));
-    wrong.extend(image.root_is_last().err().map(|error| error.to_string()));
+    let wrong = wrong_with(&inspect::open(path)?)?;
     stage.finish(&match wrong.len() {
         0 => "nothing found".to_owned(),
         count => format!("{count} found"),
     });
-    Ok(wrong)
+    Ok(wrong.iter().map(|line| format!("{name}: {line}")).collect())
 }
 
 /// What the manifest says otherwise than the checksums.
 fn manifest(directory: &Path, sums: &BTreeMap<String, String>) -> Result<Vec<String>> {
-    let path = directory.join("manifest.json");
-    let context = || format!("reading {}", path.display());
-    let text = std::fs::read_to_string(&path).with_context(context)?;
-    let manifest: Manifest = serde_json::from_str(&text).with_context(context)?;
+    let Some(manifest) = Manifest::load(directory)? else {
+        return Ok(vec![format!("{NAME}: is not there, or of another version")]);
+    };
     let mut wrong = Vec::new();
-    for file in &manifest.files {
-        match sums.get(&file.name) {
-            None => wrong.push(format!(
-                "{}: is in manifest.json and not in SHA256SUMS",
-                file.name
-            )),
+    for file in manifest
+        .images
+        .values()
+        .flat_map(|image| [&image.disk, &image.sbom])
+    {
+        let name = &file.file;
+        match sums.get(name) {
+            None => wrong.push(format!("{name}: is in {NAME} and not in {SUMS}")),
             Some(sum) if *sum != file.sha256 => {
-                wrong.push(format!(
-                    "{}: manifest.json and SHA256SUMS disagree",
-                    file.name
-                ));
+                wrong.push(format!("{name}: {NAME} and {SUMS} disagree"));
             }
             Some(_) => {}
         }
@@ -122,25 +127,13 @@ fn sums(text: &str) -> Result<BTreeMap<String, String>> {
     lines.collect()
 }
 
-fn hash(path: &Path) -> Result<String> {
-    let mut file = File::open(path).context("opening it")?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = std::io::Read::read(&mut file, &mut buffer).context("reading it")?;
-        if count == 0 {
-            break;
-        }
-        hash.update(&buffer[..count]);
-    }
-    let digest = hash.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::Inputs;
     use crate::fault::Class;
+    use crate::manifest;
+    use firstboot::config::Role;
     use firstboot::files::{Ownership, replace};
 
     fn write(directory: &Path, name: &str, text: &str) {
@@ -155,26 +148,42 @@ mod tests {
     #[test]
     fn a_changed_file_and_a_disagreeing_manifest_are_both_named() {
         let directory = tempfile::tempdir().unwrap();
-        // SHA-256 of "abc", from FIPS 180-2.
-        let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let sums = format!("{sum}  a\n{sum}  b\n");
-        let manifest = |sum| format!(r#"{{"files":[{{"name":"a","sha256":"{sum}"}}]}}"#);
-        write(directory.path(), "a", "abc");
-        write(directory.path(), "b", "abc");
-        write(directory.path(), "SHA256SUMS", &sums);
-        write(directory.path(), "manifest.json", &manifest(sum));
-        super::directory(directory.path()).unwrap();
-        write(directory.path(), "b", "abd");
-        write(directory.path(), "manifest.json", &manifest("00"));
-        let error = super::directory(directory.path()).unwrap_err();
+        let directory = directory.path();
+        write(directory, "a", "abc");
+        write(directory, "b", "abc");
+        let mut written = Manifest::new("debian-12", "zed");
+        let image = manifest::Image {
+            disk: Hashed::of(&directory.join("a")).unwrap(),
+            virtual_bytes: 1 << 30,
+            key: "k".to_owned(),
+            inputs: Inputs::default(),
+            sbom: Hashed::of(&directory.join("b")).unwrap(),
+            packages: Vec::new(),
+        };
+        written.images.insert(Role::Compute, image);
+        written.save(directory).unwrap();
+        super::directory(directory).unwrap();
+        write(directory, "b", "abd");
+        let sums = std::fs::read_to_string(directory.join(SUMS)).unwrap();
+        let sum = &sums[..64];
+        write(directory, SUMS, &sums.replacen(sum, &"0".repeat(64), 1));
+        let error = super::directory(directory).unwrap_err();
         assert_eq!(Class::of(&error), Class::Refused);
         assert_eq!(
             error.to_string(),
             format!(
-                "{} is not as it was built:\n  b: is not the file that was built\n  \
+                "{} is not as it was built:\n  a: is not the file that was built\n  \
+                 b: is not the file that was built\n  \
                  a: manifest.json and SHA256SUMS disagree\nhint: build it again: make images",
-                directory.path().display()
+                directory.display()
             )
+        );
+        std::fs::remove_file(directory.join(NAME)).unwrap();
+        write(directory, SUMS, "");
+        let error = super::directory(directory).unwrap_err().to_string();
+        assert!(
+            error.contains("\n  manifest.json: is not there, or of another version\n"),
+            "{error}"
         );
     }
 

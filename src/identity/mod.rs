@@ -13,7 +13,6 @@ use std::fmt;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::fault::Class;
 use crate::inspect::Image;
 
 /// One thing that an image must not hold.
@@ -51,22 +50,4 @@ pub fn findings(image: &Image) -> Result<Vec<Finding>> {
     findings.sort();
     findings.dedup();
     Ok(findings)
-}
-
-/// An error that names each finding, if there is any.
-pub fn refuse(image: &Image) -> Result<()> {
-    let findings = findings(image)?;
-    if findings.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<String> = findings
-        .iter()
-        .map(|finding| format!("  {finding}"))
-        .collect();
-    Err(Class::Refused.error(format!(
-        "{} holds what no image may hold:\n{}\n\
-         hint: remove it in the build ([build] remove of the platform) or keep it from being made",
-        image.path().display(),
-        lines.join("\n")
-    )))
 }

@@ -32,6 +32,10 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "ovmf/PkKek-1-snakeoil.key: its name says it",
+        &["bcc21dffbc32d385"],
+    ),
+    (
         "slapdtest/certs: python-ldap's tests",
         &["2662233e73ab87f1", "77faa9599f21752a"],
     ),

@@ -13,7 +13,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use ext4_view::{Ext4, Ext4Error, FileType};
 use gpt::{GptConfig, partition_types};
 use serde::Serialize;
@@ -96,6 +96,11 @@ impl From<FileType> for Kind {
 /// When it is no disk image with a GPT and an ext4 root file system.
 pub fn open(path: &Path) -> Result<Image> {
     let (format, source) = open_source(path)?;
+    of(path, format, source)
+}
+
+/// The image that these bytes are, or will be once they are written to `path`.
+pub fn of(path: &Path, format: Format, source: Arc<dyn Source>) -> Result<Image> {
     let partitions = partitions(&source)
         .with_context(|| format!("reading the partition table of {}", path.display()))?;
     let root = partitions.iter().find(|partition| partition.kind == "root");
@@ -258,15 +263,10 @@ impl Image {
         format!("reading {path} of {}", self.path.display())
     }
 
-    /// Refuses an image whose root partition is not the last: it could not grow.
-    pub(crate) fn root_is_last(&self) -> Result<()> {
+    /// True if the root partition is the last one, and so can grow.
+    pub fn root_is_last(&self) -> bool {
         let last = self.partitions.iter().max_by_key(|p| p.start_bytes);
-        ensure!(
-            last.is_some_and(|last| last.kind == "root"),
-            "{}: the root partition is not the last one",
-            self.path.display()
-        );
-        Ok(())
+        last.is_some_and(|last| last.kind == "root")
     }
 }
 

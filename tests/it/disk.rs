@@ -13,9 +13,9 @@ use cellboot::disk::image::Disk;
 use cellboot::disk::place::{Content, Placed, place};
 use cellboot::disk::source::{RawFile, Source};
 use cellboot::fault::Class;
-use cellboot::identity;
 use cellboot::inspect::report::Report;
 use cellboot::inspect::{self, Image};
+use cellboot::{identity, verify};
 use firstboot::cmd::Cmd;
 use firstboot::files::{Ownership, replace};
 use tempfile::TempDir;
@@ -282,7 +282,7 @@ fn a_clean_image_passes_and_each_secret_is_named() {
     let workshop = Workshop::new();
     let clean = workshop.image(&[]);
     assert_eq!(identity::findings(&clean).unwrap(), []);
-    identity::refuse(&clean).unwrap();
+    verify::refuse(&clean).unwrap();
     let begin = format!("-----BEGIN {}PRIVATE KEY-----", "EC ");
     let key = format!(
         "{begin}\n{}\n",
@@ -330,7 +330,7 @@ fn a_clean_image_passes_and_each_secret_is_named() {
             "/var/log/dpkg.log",
         ]
     );
-    let error = identity::refuse(&planted).unwrap_err();
+    let error = verify::refuse(&planted).unwrap_err();
     assert_eq!(Class::of(&error), Class::Refused);
     let text = error.to_string();
     assert!(
