@@ -13,6 +13,7 @@ use super::network::{self, COMPUTE_PORTS, CONTROLLER_PORTS, Port, Wire};
 use super::state::{Image, Node, State};
 use crate::cache::Cache;
 use crate::fault::Class;
+use crate::inspect;
 use crate::keys::Keys;
 use crate::report::Report;
 use crate::seed;
@@ -214,9 +215,7 @@ pub fn accelerator(images: &Path, choice: Choice, report: &Report) -> Result<Acc
     if choice == Choice::Tcg {
         return Ok(Accelerator::Tcg);
     }
-    let Ok(kernel) = kernel(&image(images, Role::Controller)?) else {
-        return Ok(Accelerator::Tcg);
-    };
+    let kernel = kernel(&image(images, Role::Controller)?)?;
     let (accelerator, why) = accel::choose(choice, &kernel, &Cache::default_directory()?)?;
     if let Some(why) = why {
         report.note(&why);
@@ -239,7 +238,7 @@ pub fn image(images: &Path, role: Role) -> Result<PathBuf> {
 
 /// The kernel that an image boots.
 fn kernel(image: &Path) -> Result<Vec<u8>> {
-    bail!("images cannot be read yet: {}", image.display())
+    inspect::open(image)?.read("/vmlinuz")
 }
 
 /// The kernel of some image below `out`, if one is built.
