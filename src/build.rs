@@ -25,6 +25,8 @@ use crate::{inspect, sbom, verify, workspace};
 /// Where the agent is in an image.
 const AGENT: &str = "/usr/libexec/cellboot/firstboot";
 const ARCHIVE: &str = "base.tar";
+/// How the names begin of files that are not whole yet, as [`export::write`] makes them.
+const UNFINISHED: &str = ".cellboot-";
 
 /// A build under way.
 pub struct Build<'a> {
@@ -53,6 +55,7 @@ impl Build<'_> {
         }
         let namespace = Namespace::for_this_user()?;
         let lock = self.cache.lock(namespace)?;
+        remove_unfinished(self.results)?;
         let logs = self.cache.directory("logs")?;
         // The compiler has a core to itself while packages are fetched and unpacked on the other.
         let (agent, roles) = std::thread::scope(|scope| {
@@ -248,6 +251,20 @@ fn in_parallel<I: Send, O: Send>(
         }
         Ok(outputs)
     })
+}
+
+/// Removes what a build that was killed left among the results: files without their names.
+fn remove_unfinished(results: &Path) -> Result<()> {
+    let entries = match fs::read_dir(results) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("reading {}", results.display()))?,
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            remove_file(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_file(path: &Path) -> Result<()> {

@@ -80,6 +80,10 @@ impl Engine<'_> {
         self.unpack(archive, &tree)?;
         stage.finish("done");
         self.install(role, &tree)?;
+        // First of all, for every program that runs in the tree imports it.
+        let stage = self.report.begin(format!("{role}: making byte code"));
+        self.byte_compile(&tree)?;
+        stage.finish("done");
         if role == Role::Controller {
             self.bake_schemas(&tree, &work.join("bake"))?;
         }
@@ -138,9 +142,6 @@ impl Engine<'_> {
     }
 
     fn finish(&self, role: Role, tree: &Path, overlays: &overlay::Files) -> Result<()> {
-        let stage = self.report.begin(format!("{role}: making byte code"));
-        self.byte_compile(tree)?;
-        stage.finish("done");
         let runs = self.platform.build.commands.iter();
         for run in runs.filter(|run| run.roles.contains(&role)) {
             let line = run.command.join(" ");
