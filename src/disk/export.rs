@@ -23,7 +23,7 @@ pub enum Format {
     RawZst,
 }
 
-/// A good half of the time of level 3, for a few per cent of the size.
+/// Higher levels take several times as long for a few per cent of the size.
 const QCOW2_LEVEL: i32 = 3;
 const STREAM_LEVEL: i32 = 3;
 const BUFFER_BYTES: usize = 1 << 20;
@@ -72,6 +72,7 @@ fn write_raw(source: &dyn Source, file: &File) -> Result<()> {
         let mut position = range.start;
         while position < range.end {
             let count = usize::try_from(range.end - position)?.min(BUFFER_BYTES);
+            go_on()?;
             source.read_at(position, &mut buffer[..count])?;
             if buffer[..count].iter().any(|byte| *byte != 0) {
                 file.write_all_at(&buffer[..count], position)?;
@@ -96,17 +97,25 @@ fn write_stream(source: &dyn Source, file: &File) -> Result<()> {
     let end = std::iter::once(source.size()..source.size());
     for range in data.into_iter().chain(end) {
         while position < range.start {
+            go_on()?;
             let count = usize::try_from(range.start - position)?.min(BUFFER_BYTES);
             encoder.write_all(&zeros[..count])?;
             position += count as u64;
         }
         while position < range.end {
             let count = usize::try_from(range.end - position)?.min(BUFFER_BYTES);
+            go_on()?;
             source.read_at(position, &mut buffer[..count])?;
             encoder.write_all(&buffer[..count])?;
             position += count as u64;
         }
     }
     encoder.finish()?;
+    Ok(())
+}
+
+/// An error once somebody asked for an end: the temporary file goes with it.
+pub(in crate::disk) fn go_on() -> Result<()> {
+    anyhow::ensure!(!firstboot::interrupt::requested(), "interrupted");
     Ok(())
 }

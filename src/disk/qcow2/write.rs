@@ -13,6 +13,7 @@ use super::{
     CLUSTER_BITS, CLUSTER_BYTES, COMPRESSED, COMPRESSION_ZSTD, COPIED, HEADER_BYTES,
     INCOMPATIBLE_COMPRESSION, MAGIC, compressed_offset_bits,
 };
+use crate::disk::export::go_on;
 use crate::disk::source::Source;
 
 /// Clusters that a thread compresses in one go.
@@ -37,6 +38,7 @@ pub fn write(source: &dyn Source, file: &File, level: i32) -> Result<()> {
         }
         // Thread t packs batches t, t + threads, ...: taking turns gives the order of the disk.
         for turn in 0..batches.len() {
+            go_on()?;
             let batch = receivers[turn % threads].recv();
             for packed in batch.map_err(|_| anyhow!("a compressing thread ended early"))?? {
                 layout.append(&packed)?;
