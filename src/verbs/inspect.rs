@@ -1,6 +1,6 @@
 //! `cellboot inspect`: what is in an image, without mounting it.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -66,5 +66,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             write!(output, "{report}")
         }
     };
-    written.context("writing to standard output")
+    match written {
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("writing to standard output"),
+    }
 }
