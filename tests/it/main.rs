@@ -5,6 +5,7 @@
     reason = "the helpers of tests are tests: a panic is how they fail"
 )]
 
+mod build;
 mod disk;
 mod seed;
 mod site;

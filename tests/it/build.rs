@@ -1,0 +1,95 @@
+//! `cellboot plan` and `cellboot build`, as far as no package has to be installed.
+
+use std::path::Path;
+
+use firstboot::cmd::{Cmd, Output};
+use firstboot::files::{self, Ownership};
+
+const SITE: &str = r#"
+site = { name = "cell" }
+management = { network = "10.20.0.0/24" }
+controller = { address = "10.20.0.11", interface = "ens3" }
+"#;
+
+fn site(directory: &Path, text: &str) -> String {
+    let path = directory.join("site.toml");
+    files::replace(&path, text.as_bytes(), Ownership::mode(0o644)).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
+/// Runs the builder in the checkout, with a cache and results of its own.
+fn cellboot(directory: &Path, verb: &str, site: &str, args: &[&str]) -> Output {
+    let below = |name: &str| directory.join(name).to_string_lossy().into_owned();
+    Cmd::new(env!("CARGO_BIN_EXE_cellboot"))
+        .args([verb, "--site", site])
+        .args(["--cache".to_owned(), below("cache")])
+        .args(["--out".to_owned(), below("out")])
+        .args(args.iter().copied())
+        .directory(env!("CARGO_MANIFEST_DIR"))
+        .any_status()
+        .unwrap()
+}
+
+fn said(output: &Output) -> (Option<i32>, String) {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    (output.status.code(), text)
+}
+
+#[test]
+fn a_plan_names_every_layer_and_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let site = site(directory.path(), SITE);
+    let output = cellboot(directory.path(), "plan", &site, &["--json"]);
+    assert_eq!(output.status.code(), Some(0), "{:?}", said(&output));
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let layers: Vec<_> = plan["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| {
+            let text = |key: &str| layer[key].as_str().unwrap_or("").to_owned();
+            (text("layer"), text("role"), text("key").len())
+        })
+        .collect();
+    let expected = [
+        ("base", ""),
+        ("role", "controller"),
+        ("role", "compute"),
+        ("image", "controller"),
+        ("image", "compute"),
+    ];
+    let expected = expected.map(|(layer, role)| (layer.to_owned(), role.to_owned(), 32));
+    assert_eq!(layers, expected);
+    let left: Vec<_> = directory.path().read_dir().unwrap().collect();
+    assert_eq!(left.len(), 1, "plan wrote something: {left:?}");
+}
+
+#[test]
+fn a_site_that_pins_another_platform_never_falls_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!("{SITE}platform = {{ name = \"centos-stream-9\" }}\n");
+    let site = site(directory.path(), &text);
+    let output = cellboot(directory.path(), "build", &site, &[]);
+    let expected = "cellboot: centos-stream-9: the kickstart engine is not part of this version\n\
+                    hint: name = \"debian-12\" under [platform] builds today\n";
+    assert_eq!(said(&output), (Some(3), expected.to_owned()));
+    let output = cellboot(
+        directory.path(),
+        "build",
+        &site,
+        &["--platform", "debian-12"],
+    );
+    let expected = format!(
+        "cellboot: the site is for centos-stream-9, not for debian-12\n\
+         hint: leave --platform out, or change platform.name in {site}\n"
+    );
+    assert_eq!(said(&output), (Some(2), expected));
+}
+
+#[test]
+fn a_dynamic_agent_is_refused_before_any_image_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let agent = cellboot::agent::Agent::File(env!("CARGO_BIN_EXE_cellboot").into());
+    let error = agent.program(&directory.path().join("log")).unwrap_err();
+    assert_eq!(cellboot::fault::Class::of(&error).exit_code(), 5);
+}
