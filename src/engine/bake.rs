@@ -163,7 +163,7 @@ impl<'a> Database<'a> {
         )?;
         let command = schema.command(self.engine.platform, &Path::new(CONFIGS).join(&name))?;
         self.inside(command)
-            .run_logged(&self.engine.log(schema.database))
+            .run_logged(&self.engine.new_log(schema.database)?)
             .with_context(|| format!("making the tables of {}", schema.database))
     }
 

@@ -30,6 +30,7 @@ impl Engine<'_> {
         let packages = self.packages.join(layer);
         std::fs::create_dir_all(&packages)
             .with_context(|| format!("making {}", packages.display()))?;
+        self.new_log(layer)?;
         let command = self.mmdebstrap(archive, &packages.to_string_lossy())?;
         self.run_online(&command, layer)?;
         let bytes = std::fs::metadata(archive)

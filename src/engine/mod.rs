@@ -13,9 +13,10 @@ pub mod role;
 pub mod tree;
 pub mod units;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use firstboot::cmd::Cmd;
 use firstboot::platform::Platform;
 
@@ -73,6 +74,17 @@ impl Engine<'_> {
         })
     }
 
+    /// The log of a layer that begins, without what an earlier build said.
+    fn new_log(&self, layer: &str) -> Result<PathBuf> {
+        let log = self.log(layer);
+        match std::fs::remove_file(&log) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", log.display()))
+            }
+            _ => Ok(log),
+        }
+    }
+
     /// The log of a layer.
     fn log(&self, layer: &str) -> PathBuf {
         self.logs.join(format!("{layer}.log"))
@@ -90,6 +102,26 @@ impl Engine<'_> {
             .args(args.iter().copied());
         self.namespace.inside(tree, &binds, apt)
     }
+}
+
+/// What apt said it would install and fetch: `417 packages, 183 MB fetched`.
+fn installed(said: &str) -> Option<String> {
+    let count = said
+        .lines()
+        .rev()
+        .find_map(|line| line.split_once(" newly installed"))
+        .and_then(|(before, _)| before.rsplit(", ").next())?;
+    let fetched = said
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("Need to get "))
+        .and_then(|line| line.split(" of archives").next())
+        // `0 B/183 MB` when everything is in the package cache, `183 MB` when nothing is.
+        .and_then(|sizes| sizes.split('/').next());
+    Some(match fetched {
+        Some(size) => format!("{count} packages, {size} fetched"),
+        None => format!("{count} packages"),
+    })
 }
 
 /// The line of apt's output that says that an address did not answer.
@@ -114,6 +146,21 @@ fn unreachable_address(said: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_apt_will_do_is_told_in_few_words() {
+        let said = |fetch: &str| {
+            format!(
+                "Reading package lists...\n  a b c\n\
+                 0 upgraded, 417 newly installed, 0 to remove and 3 not upgraded.\n\
+                 Need to get {fetch} of archives.\nGet:1 http://x\n"
+            )
+        };
+        let told = |fetch| installed(&said(fetch)).unwrap();
+        assert_eq!(told("183 MB"), "417 packages, 183 MB fetched");
+        assert_eq!(told("0 B/183 MB"), "417 packages, 0 B fetched");
+        assert_eq!(installed("E: no such package\n"), None);
+    }
 
     #[test]
     fn the_address_that_did_not_answer_is_found_in_what_apt_said() {
