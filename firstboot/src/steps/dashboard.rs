@@ -4,9 +4,10 @@ use anyhow::{Result, bail};
 
 use super::shape::{self, Api};
 use crate::node::Node;
-use crate::resource::http::Visitor;
+use crate::resource::http::{Page, Visitor};
 use crate::resource::unit::Running;
 use crate::step::Step;
+use crate::wait::Probe;
 
 const RENDERED: &[&str] = &["/etc/openstack-dashboard/local_settings.d/_9100_site.py"];
 const FILES: &[&str] = &[
@@ -36,23 +37,72 @@ pub(super) fn steps() -> Vec<Step> {
     ]
 }
 
-/// Logs in as the administrator, as a browser would, up to the overview of the project.
-pub(super) fn visit(node: &Node) -> Result<()> {
-    let address = node.config.management.address.addr();
+/// For [`crate::wait::until`]: logs in as the administrator, as a browser would, up to the overview
+/// of the project. A page that does not come in time may only be slow: it asks every API, and
+/// each of them answers its first request slowly.
+pub(super) fn visit(node: &Node) -> Result<Probe<()>> {
     let mut visitor = Visitor::default();
+    Ok(match arrive(node, &mut visitor) {
+        Ok(page) if page.status >= 500 => {
+            Probe::NotYet(format!("{} answered {}", page.url, page.status))
+        }
+        Ok(page) => {
+            is_overview(&page)?;
+            Probe::Ready(())
+        }
+        Err(error) => Probe::NotYet(format!("{error:#}")),
+    })
+}
+
+fn arrive(node: &Node, visitor: &mut Visitor) -> Result<Page> {
+    let address = node.config.management.address.addr();
     let login = visitor.open(&format!("http://{address}/dashboard/auth/login/"))?;
     let password = node.secrets.get("admin")?;
     let page = visitor.send_form(&login, &[("username", "admin"), ("password", password)])?;
+    if page.status >= 400 || page.url.contains("/auth/login") {
+        return Ok(page);
+    }
+    visitor.open(&format!("http://{address}/dashboard/project/"))
+}
+
+fn is_overview(page: &Page) -> Result<()> {
     if page.url.contains("/auth/login") {
         bail!("the dashboard refused the administrator");
     }
-    let overview = visitor.open(&format!("http://{address}/dashboard/project/"))?;
-    if overview.status != 200 || !overview.body.contains("/dashboard/auth/logout/") {
+    if page.status != 200 || !page.body.contains("/dashboard/auth/logout/") {
         bail!(
             "the dashboard answered {} for the project overview at {}",
-            overview.status,
-            overview.url
+            page.status,
+            page.url
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(url: &str, status: u16, body: &str) -> Page {
+        Page {
+            url: url.to_owned(),
+            status,
+            body: body.to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_a_page_that_one_can_log_out_of_is_the_overview() {
+        let url = "http://a/dashboard/project/";
+        is_overview(&page(url, 200, "<a href=\"/dashboard/auth/logout/\">")).unwrap();
+        assert_eq!(
+            is_overview(&page(url, 404, "no")).unwrap_err().to_string(),
+            "the dashboard answered 404 for the project overview at http://a/dashboard/project/"
+        );
+        let login = page("http://a/dashboard/auth/login/?next=/", 200, "");
+        assert_eq!(
+            is_overview(&login).unwrap_err().to_string(),
+            "the dashboard refused the administrator"
+        );
+    }
 }

@@ -10,9 +10,6 @@ use crate::step::{Check, Step};
 const PROJECT: &str = "service";
 /// The role that makes a user's token a service token.
 const SERVICE_ROLE: &str = "service";
-/// Services with a user of their own.
-const USERS: [&str; 4] = ["glance", "placement", "nova", "neutron"];
-
 /// A service of the catalog, besides Keystone which enters itself.
 struct Entry {
     kind: &'static str,
@@ -54,11 +51,6 @@ const CATALOG: [Entry; 4] = [
 ];
 
 pub(super) fn steps() -> Vec<Step> {
-    let identity = |name, summary| {
-        Step::new(name, summary)
-            .needs(["keystone/running", "keystone/bootstrap"])
-            .hint("read /var/log/keystone/keystone.log")
-    };
     vec![
         identity("identity/project", "the services have a project")
             .check(|context| openstack::check_project(Session::admin(context)?, PROJECT))
@@ -72,33 +64,10 @@ pub(super) fn steps() -> Vec<Step> {
         )
         .check(|context| openstack::check_role(Session::admin(context)?, SERVICE_ROLE))
         .apply(|context| openstack::ensure_role(Session::admin(context)?, SERVICE_ROLE)),
-        identity(
-            "identity/users",
-            "each service logs in with its own password",
-        )
-        .weight(10)
-        .check(|context| {
-            for user in users(context)? {
-                let found = openstack::check_user(Session::admin(context)?, user)?;
-                if found != Check::Done {
-                    return Ok(found);
-                }
-            }
-            Ok(Check::Done)
-        })
-        .apply(|context| {
-            users(context)?
-                .into_iter()
-                .try_for_each(|user| openstack::ensure_user(Session::admin(context)?, user))
-        }),
-        identity(
-            "identity/assignments",
-            "each service has the roles that it needs",
-        )
-        .needs(["identity/project", "identity/role", "identity/users"])
-        .weight(5)
-        .check(|context| openstack::check_assignments(Session::admin(context)?, &assignments()))
-        .apply(|context| openstack::ensure_assignments(Session::admin(context)?, &assignments())),
+        account("identity/nova", "nova"),
+        account("identity/placement", "placement"),
+        account("identity/neutron", "neutron"),
+        account("identity/glance", "glance"),
         identity("identity/endpoints", "each service is in the catalog")
             .weight(5)
             .check(|context| {
@@ -114,33 +83,51 @@ pub(super) fn steps() -> Vec<Step> {
     ]
 }
 
-fn users(node: &Node) -> Result<Vec<User<'_>>> {
-    let user = |name: &&'static str| {
-        Ok(User {
-            name,
-            password: node.secrets.get(&format!("service-{name}"))?,
-        })
-    };
-    USERS.iter().map(user).collect()
+fn identity(name: &'static str, summary: &'static str) -> Step {
+    Step::new(name, summary)
+        .needs(["keystone/running", "keystone/bootstrap"])
+        .hint("read /var/log/keystone/keystone.log")
 }
 
-fn assignments() -> Vec<Assignment<'static>> {
-    let project = |role| {
-        USERS.map(|user| Assignment {
-            user,
-            role,
-            scope: Scope::Project(PROJECT),
-        })
-    };
-    let mut all = Vec::new();
-    all.extend(project("admin"));
-    all.extend(project(SERVICE_ROLE));
-    // Glance reads the limits that a site may register for its projects.
-    all.push(Assignment {
-        user: "glance",
-        role: "reader",
-        scope: Scope::System,
-    });
+/// A service's own user and its roles. Each is a step of its own: Keystone takes its time to hash
+/// a password, and nobody has to wait for the users of others.
+fn account(name: &'static str, service: &'static str) -> Step {
+    identity(
+        name,
+        "the service logs in with its own password and has its roles",
+    )
+    .needs(["identity/project", "identity/role"])
+    .weight(15)
+    .check(move |context| {
+        let session = Session::admin(context)?;
+        let found = openstack::check_user(session, user(context, service)?)?;
+        if found != Check::Done {
+            return Ok(found);
+        }
+        openstack::check_assignments(session, &assignments(service))
+    })
+    .apply(move |context| {
+        let session = Session::admin(context)?;
+        openstack::ensure_user(session, user(context, service)?)?;
+        openstack::ensure_assignments(session, &assignments(service))
+    })
+}
+
+fn user<'a>(node: &'a Node, name: &'static str) -> Result<User<'a>> {
+    let password = node.secrets.get(&format!("service-{name}"))?;
+    Ok(User { name, password })
+}
+
+fn assignments(user: &'static str) -> Vec<Assignment<'static>> {
+    let on = |role, scope| Assignment { user, role, scope };
+    let mut all = vec![
+        on("admin", Scope::Project(PROJECT)),
+        on(SERVICE_ROLE, Scope::Project(PROJECT)),
+    ];
+    if user == "glance" {
+        // It reads the limits that a site may register for its projects.
+        all.push(on("reader", Scope::System));
+    }
     all
 }
 
@@ -166,16 +153,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_user_is_an_administrator_of_its_project_and_a_service() {
-        let all = assignments();
-        for user in USERS {
-            let mut roles: Vec<_> = all
-                .iter()
-                .filter(|it| it.user == user && matches!(it.scope, Scope::Project(PROJECT)))
-                .map(|it| it.role)
-                .collect();
-            roles.sort_unstable();
-            assert_eq!(roles, ["admin", "service"], "{user}");
+    fn a_service_is_an_administrator_of_its_project_and_no_more() {
+        let all = assignments("nova");
+        let roles: Vec<_> = all.iter().map(|it| it.role).collect();
+        assert_eq!(roles, ["admin", "service"]);
+        for it in all {
+            assert!(it.user == "nova" && matches!(it.scope, Scope::Project(PROJECT)));
         }
+    }
+
+    #[test]
+    fn glance_reads_the_whole_system() {
+        let all = assignments("glance");
+        let last = all.last().unwrap();
+        assert_eq!(last.role, "reader");
+        assert!(matches!(last.scope, Scope::System));
     }
 }

@@ -26,7 +26,8 @@ pub(super) fn steps() -> Vec<Step> {
                 files: CONFIG,
             },
         )
-        .needs(["memcached/config", "base/hostname"]),
+        // It asks nobody for a password: it must not be reachable before the rules are in force.
+        .needs(["memcached/config", "base/hostname", "firewall/running"]),
         Step::new(
             "memcached/answers",
             "the cache answers there and nowhere else",

@@ -29,7 +29,7 @@ const BASE: [&str; 6] = [
 
 /// The conductor and the scheduler log in for Placement when they start, and a refusal is the end
 /// of them.
-const LOGIN: [&str; 2] = ["identity/endpoints", "identity/assignments"];
+const LOGIN: [&str; 2] = ["identity/endpoints", "identity/nova"];
 
 pub(super) fn steps() -> Vec<Step> {
     vec![

@@ -21,7 +21,7 @@ pub(super) fn steps() -> Vec<Step> {
                 files: CONFIG,
             },
         )
-        .needs(["chrony/config", "base/hostname"]),
+        .needs(["chrony/config", "base/hostname", "base/resolver"]),
         Step::new("chrony/sources", "a time server was heard")
             .needs(["chrony/running"])
             .hint("let the node reach one of site.ntp_servers on UDP port 123")

@@ -29,7 +29,7 @@ const AGENTS: [&str; 4] = [
 pub(super) fn steps() -> Vec<Step> {
     vec![
         verify("verify/identity", "a login gives a fernet token")
-            .needs(["identity/assignments", "identity/endpoints"])
+            .needs(["identity/endpoints"])
             .check(|context| {
                 let is_fernet = Session::admin(context)?.has_fernet_token()?;
                 holds(
@@ -38,11 +38,7 @@ pub(super) fn steps() -> Vec<Step> {
                 )
             }),
         verify("verify/image", "an image comes back as it was uploaded")
-            .needs([
-                "glance/running",
-                "identity/assignments",
-                "identity/endpoints",
-            ])
+            .needs(["glance/running", "identity/glance", "identity/endpoints"])
             .check(|context| {
                 image::round_trip(Session::admin(context)?)?;
                 Ok(Check::Done)
@@ -50,7 +46,7 @@ pub(super) fn steps() -> Vec<Step> {
         verify("verify/placement", "resource classes and traits are listed")
             .needs([
                 "placement/running",
-                "identity/assignments",
+                "identity/placement",
                 "identity/endpoints",
             ])
             .check(|context| {
@@ -84,7 +80,7 @@ pub(super) fn steps() -> Vec<Step> {
                 "neutron/l3-agent",
                 "neutron/dhcp-agent",
                 "neutron/metadata-agent",
-                "identity/assignments",
+                "identity/neutron",
                 "identity/endpoints",
             ])
             .check(|context| {
@@ -108,10 +104,15 @@ pub(super) fn steps() -> Vec<Step> {
             "neutron/api",
             "glance/running",
         ])
-        .needs(["identity/assignments", "identity/endpoints"])
+        .needs([
+            "identity/glance",
+            "identity/neutron",
+            "identity/nova",
+            "identity/endpoints",
+        ])
         .weight(20)
         .check(|context| {
-            dashboard::visit(context)?;
+            context.wait("the dashboard", REPORTS, || dashboard::visit(context))?;
             Ok(Check::Done)
         }),
         status("verify/placement-status", "placement-status")
@@ -123,7 +124,7 @@ pub(super) fn steps() -> Vec<Step> {
                 "nova/conductor",
                 "nova/scheduler",
             ])
-            .needs(["identity/assignments", "identity/endpoints"]),
+            .needs(["identity/placement", "identity/endpoints"]),
     ]
 }
 
