@@ -1,6 +1,7 @@
 //! All that `cellboot inspect` says about an image, for people and for programs.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -18,7 +19,7 @@ const AGENT: &str = "/usr/libexec/cellboot/firstboot";
 pub struct Report {
     /// `qcow2` or `raw`.
     pub format: String,
-    /// Size of the file.
+    /// Size of the file; 0 while the disk is not written yet.
     pub file_bytes: u64,
     /// Size of the disk.
     pub disk_bytes: u64,
@@ -56,8 +57,14 @@ pub struct Agent {
 impl Report {
     /// Looks at everything.
     pub fn of(image: &Image) -> Result<Self> {
-        let file = std::fs::metadata(image.path())
-            .with_context(|| format!("reading {}", image.path().display()))?;
+        let file_bytes = match std::fs::metadata(image.path()) {
+            Ok(file) => file.len(),
+            // The build looks at a disk before it writes it.
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            Err(error) => {
+                return Err(error).with_context(|| format!("reading {}", image.path().display()));
+            }
+        };
         let kernel = boot::kernel(image).ok().and_then(|kernel| {
             let link = kernel.kernel.to_str()?;
             let target = image
@@ -76,7 +83,7 @@ impl Report {
             });
         Ok(Self {
             format: image.format().extension().to_owned(),
-            file_bytes: file.len(),
+            file_bytes,
             disk_bytes: image.source().size(),
             partitions: image.partitions().to_vec(),
             loaders: boot::loaders(image)?,

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cellboot::disk::derived_uuid;
 use cellboot::disk::export::{self, Format};
@@ -275,6 +276,16 @@ fn every_format_holds_the_same_disk_and_equal_disks_give_equal_files() {
         format!("{error:#}"),
         format!("opening {}: the file is cut short", cut.display())
     );
+}
+
+#[test]
+fn a_disk_is_judged_before_its_file_exists() {
+    let workshop = Workshop::new();
+    let disk = Arc::new(workshop.disk(&workshop.root(&[], &[])));
+    let path = workshop.path("not-yet.qcow2");
+    let image = inspect::of(&path, Format::Qcow2, disk).unwrap();
+    verify::refuse(&image).unwrap();
+    assert!(!path.exists());
 }
 
 #[test]
