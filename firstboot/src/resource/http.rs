@@ -12,9 +12,9 @@ use ureq::http::{Response, header};
 
 use crate::wait::Probe;
 
-/// The first request to a service waits until it has loaded, which takes more than a minute on an
-/// emulated processor.
-pub const DEADLINE: Duration = Duration::from_secs(180);
+/// The first request to a service waits until it has loaded, and the first page of the dashboard
+/// until all that it asks have too: that was seen to take four minutes on an emulated processor.
+pub const DEADLINE: Duration = Duration::from_secs(600);
 /// Larger than any page or list that is read here.
 const LARGEST_BODY: u64 = 16 * 1024 * 1024;
 const MOST_REDIRECTS: usize = 5;
