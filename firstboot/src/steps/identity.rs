@@ -64,8 +64,8 @@ pub(super) fn steps() -> Vec<Step> {
         )
         .check(|context| openstack::check_role(Session::admin(context)?, SERVICE_ROLE))
         .apply(|context| openstack::ensure_role(Session::admin(context)?, SERVICE_ROLE)),
-        account("identity/nova", "nova"),
         account("identity/placement", "placement"),
+        account("identity/nova", "nova"),
         account("identity/neutron", "neutron"),
         account("identity/glance", "glance"),
         identity("identity/endpoints", "each service is in the catalog")

@@ -27,9 +27,9 @@ const BASE: [&str; 6] = [
     "rabbitmq/account",
 ];
 
-/// The conductor and the scheduler log in for Placement when they start, and a refusal is the end
-/// of them.
-const LOGIN: [&str; 2] = ["identity/endpoints", "identity/nova"];
+/// The conductor and the scheduler log in as Placement's user when they start, and a refusal is the
+/// end of them.
+const LOGIN: [&str; 2] = ["identity/endpoints", "identity/placement"];
 
 pub(super) fn steps() -> Vec<Step> {
     vec![

@@ -64,6 +64,7 @@ pub(super) fn steps() -> Vec<Step> {
             }),
         verify("verify/compute", "the scheduler and the conductor report")
             .needs(["nova/api", "nova/conductor", "nova/scheduler"])
+            .needs(["identity/nova", "identity/endpoints"])
             .check(|context| {
                 let session = Session::admin(context)?;
                 context.wait("nova's services to report", REPORTS, || {
