@@ -22,6 +22,7 @@ use firstboot::platform::Platform;
 
 use crate::fault::Class;
 use crate::report::Report;
+use crate::site::Site;
 use namespace::Namespace;
 
 /// Changes whenever equal inputs would give another tree: part of every key.
@@ -34,6 +35,20 @@ pub struct Mirrors {
     pub main: String,
     /// Address of the security updates.
     pub security: String,
+}
+
+impl Mirrors {
+    /// The platform's own, where the site (if there is one) names no other.
+    pub fn of(platform: &Platform, site: Option<&Site>) -> Self {
+        let mirror = |name: &str, own: &str| {
+            let named = site.and_then(|site| site.platform.mirrors.get(name));
+            named.cloned().unwrap_or_else(|| own.to_owned())
+        };
+        Self {
+            main: mirror("main", &platform.archive.main),
+            security: mirror("security", &platform.archive.security),
+        }
+    }
 }
 
 /// What the stages of one build share.

@@ -24,7 +24,7 @@ use crate::site::Site;
 use crate::{host, verbs};
 
 /// The platform that a site gets when it leaves the choice.
-const DEFAULT_PLATFORM: &str = "debian-12";
+pub(super) const DEFAULT_PLATFORM: &str = "debian-12";
 const KICKSTART_PLATFORM: &str = "centos-stream-9";
 
 /// What is built.
@@ -86,16 +86,9 @@ impl Wanted {
             let files = overlay::Files::load(&project.overlays(), role, &platform.name)?;
             Ok((role, files))
         };
-        let mirror = |name: &str, own: &str| {
-            let named = site.platform.mirrors.get(name);
-            named.cloned().unwrap_or_else(|| own.to_owned())
-        };
         let recipe = Recipe {
             release: site.release_on(&platform).to_owned(),
-            mirrors: Mirrors {
-                main: mirror("main", &platform.archive.main),
-                security: mirror("security", &platform.archive.security),
-            },
+            mirrors: Mirrors::of(&platform, Some(&site)),
             roles: roles.into_iter().map(overlays).collect::<Result<_>>()?,
             agent: Agent::of(self.agent.as_deref(), &project)?,
             format: self.format,

@@ -4,11 +4,15 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use firstboot::platform::Platform;
 
 use crate::cache::Cache;
 use crate::doctor::{self, Item, Standing, Subject};
+use crate::engine::Mirrors;
 use crate::fault::Class;
 use crate::lab::start;
+use crate::site::Site;
+use crate::verbs::build::DEFAULT_PLATFORM;
 
 /// Arguments of `cellboot doctor`.
 #[derive(Debug, clap::Args)]
@@ -16,13 +20,9 @@ pub struct Arguments {
     /// Where images are built to
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
-    /// The mirror to ask
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "http://deb.debian.org/debian/"
-    )]
-    mirror: String,
+    /// The site, whose mirror is asked; the platform's own if there is no site
+    #[arg(long, value_name = "FILE", default_value = "site.toml")]
+    site: PathBuf,
     /// As JSON on standard output
     #[arg(long)]
     json: bool,
@@ -31,9 +31,16 @@ pub struct Arguments {
 /// Runs it.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let cache = Cache::default_directory()?;
+    let site = arguments.site.exists().then(|| Site::load(&arguments.site));
+    let site = site.transpose()?;
+    let chosen = site
+        .as_ref()
+        .and_then(|site| site.platform.name.as_deref())
+        .filter(|name| Platform::names().any(|known| known == *name));
+    let platform = Platform::load(chosen.unwrap_or(DEFAULT_PLATFORM))?;
     let subject = Subject {
         directories: &[arguments.out.clone(), cache.clone()],
-        mirror: &arguments.mirror,
+        mirror: &Mirrors::of(&platform, site.as_ref()).main,
         kernel: start::any_kernel(&arguments.out),
         cache: &cache,
     };
