@@ -134,6 +134,12 @@ fn up(file: &Path, directory: PathBuf, up: &Up) -> Result<()> {
     };
     let ours = Lab::find(&plan.directory)?.is_none();
     let lab = Lab::start(&plan, &site)?;
+    for node in lab.nodes().iter().filter(|node| !node.image.is_unchanged()) {
+        let name = &node.machine.name;
+        report.note(&format!(
+            "{name} runs an image that was built again since: `cellboot lab down` ends it"
+        ));
+    }
     if let Err(error) = lab
         .await_ready(&report)
         .and_then(|()| lab.fetch_clouds_yaml())
