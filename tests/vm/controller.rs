@@ -149,11 +149,11 @@ const INSIDE: [(&str, &str); 15] = [
          nova:nova_cell0 placement:placement",
     ),
     (
-        "ss -Hlnt 'sport = :11211' | grep -cE '0\\.0\\.0\\.0|\\*|\\[::' || true",
+        "ss -Hlnt 'sport = :11211' | awk '{print $4}' | grep -cvxF 10.20.0.11:11211 || true",
         "0",
     ),
     (
-        "ss -Hlnt 'sport = :3306' | grep -cE '0\\.0\\.0\\.0|\\*|\\[::' || true",
+        "ss -Hlnt 'sport = :3306' | awk '{print $4}' | grep -cvxF 10.20.0.11:3306 || true",
         "0",
     ),
     (
