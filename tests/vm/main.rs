@@ -66,42 +66,36 @@ struct Watched {
     begins: u64,
 }
 
-impl Watched {
-    /// Turns on a machine with a fresh disk over the role's image.
-    fn power_on(name: &str, role: Role, firmware: Firmware, bus: Bus) -> Self {
-        Self::with(name, role, firmware, bus, None, None)
-    }
+/// A new disk over the image of a role, in the directory of short boots.
+fn fresh_disk(name: &str, role: Role) -> PathBuf {
+    let disk = directory().join(format!("boots/{name}.qcow2"));
+    std::fs::create_dir_all(directory().join("boots")).unwrap();
+    let _ = std::fs::remove_file(&disk);
+    let image = start::image(&images().1, role).unwrap();
+    machine::overlay(&image, &disk, None).unwrap();
+    disk
+}
 
-    fn with(
-        name: &str,
-        role: Role,
-        firmware: Firmware,
-        bus: Bus,
-        seed: Option<PathBuf>,
-        disk_gib: Option<u32>,
-    ) -> Self {
-        let directory = directory().join("boots");
-        std::fs::create_dir_all(&directory).unwrap();
-        let file = |kind: &str| directory.join(format!("{name}.{kind}"));
+impl Watched {
+    /// Turns on a machine that is named after its disk.
+    fn on(disk: PathBuf, firmware: Firmware, bus: Bus, seed: Option<PathBuf>) -> Self {
         let machine = Machine {
-            name: name.to_owned(),
-            directory: directory.clone(),
+            name: disk.file_stem().unwrap().to_string_lossy().into_owned(),
+            directory: disk.parent().unwrap().to_owned(),
             accelerator: accelerator(),
             firmware,
             // two machines at a time on two processors
             processors: 1,
             memory_mib: 4096,
-            disk: file("qcow2"),
+            disk,
             bus,
             seed,
             ports: Vec::new(),
         };
         machine.process().cut_power().unwrap();
-        for kind in ["log", "efivars", "qcow2"] {
-            let _ = std::fs::remove_file(file(kind));
+        for kind in ["log", "efivars"] {
+            let _ = std::fs::remove_file(machine.disk.with_extension(kind));
         }
-        let image = start::image(&images().1, role).unwrap();
-        machine::overlay(&image, &machine.disk, disk_gib).unwrap();
         let begins = machine.power_on().unwrap();
         Self { machine, begins }
     }
