@@ -12,8 +12,14 @@ use super::Engine;
 use crate::fault::Class;
 
 /// Programs that packages call once each and that need to run only once, at the end: a stand-in
-/// that does nothing is in their place until [`super::tree::restore_programs`].
-pub(super) const POSTPONED: [&str; 2] = ["/usr/bin/py3compile", "/usr/sbin/update-initramfs"];
+/// that does nothing is in their place until [`super::tree::restore_programs`]. The dashboard's
+/// package would compress its static files for another address, and at times fail at it (see
+/// `overlays/controller/usr/libexec/cellboot/dashboard-static`, which does it instead).
+pub(super) const POSTPONED: [&str; 3] = [
+    "/usr/bin/py3compile",
+    "/usr/sbin/update-initramfs",
+    "/usr/share/openstack-dashboard/manage.py",
+];
 
 const POSTPONE: &str = include_str!("postpone.sh");
 const INITRAMFS: &str = include_str!("initramfs.sh");

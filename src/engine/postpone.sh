@@ -10,5 +10,6 @@ nothing() {
 nothing "$tree/usr/sbin/policy-rc.d" 101
 for program in "$@"; do
     chroot "$tree" dpkg-divert --quiet --local --no-rename --divert "$program.real" --add "$program"
+    mkdir -p "$tree${program%/*}"
     nothing "$tree$program" 0
 done

@@ -56,7 +56,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Puts the real programs back where stand-ins were.
+    /// Puts the real programs back where stand-ins were; a role may lack the package of one.
     pub(super) fn restore_programs(&self, tree: &Path) -> Result<()> {
         for program in base::POSTPONED {
             let divert = Cmd::new("dpkg-divert").args([
@@ -69,7 +69,14 @@ impl Engine<'_> {
             self.namespace.inside(tree, &[], divert).run()?;
             let path = tree.join(program.trim_start_matches('/'));
             let real = tree.join(format!("{}.real", program.trim_start_matches('/')));
-            fs::rename(&real, &path).with_context(|| format!("restoring {program}"))?;
+            if real.exists() {
+                fs::rename(&real, &path).with_context(|| format!("restoring {program}"))?;
+            } else {
+                fs::remove_file(&path)
+                    .with_context(|| format!("removing the stand-in of {program}"))?;
+                // The directory too, where it was made for the stand-in alone.
+                let _ = path.parent().map(fs::remove_dir);
+            }
         }
         Ok(())
     }
