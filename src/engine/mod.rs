@@ -26,7 +26,7 @@ use crate::site::Site;
 use namespace::Namespace;
 
 /// Changes whenever equal inputs would give another tree: part of every key.
-pub const VERSION: &str = "1";
+pub const VERSION: &str = "2";
 
 /// Where packages come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
