@@ -107,11 +107,15 @@ impl Files {
         file.with_context(|| format!("no plain overlay file for {}", path.display()))
     }
 
-    /// Lays one plain file into a tree, for a command of the build that reads it.
+    /// Lays one plain file into a tree, for a command of the build that reads or is it.
     pub fn lay(&self, path: &Path, tree: &Path) -> Result<()> {
         let file = self.plain(path)?;
         let place = tree.join(path.strip_prefix("/").unwrap_or(path));
-        files::replace(&place, &file.content, Ownership::mode(0o644))
+        files::replace(
+            &place,
+            &file.content,
+            Ownership::mode(file.entry.mode_bits()?),
+        )
     }
 
     /// The systemd units among the plain files: name and text.
@@ -237,6 +241,10 @@ mod tests {
                 ("/usr/share/cellboot/templates.toml", 0o644, 0, 0),
             ]
         );
+        // A command of the build may be such a file itself.
+        let tree = root.path().join("tree");
+        overlay.lay(Path::new("/etc/a"), &tree).unwrap();
+        assert!(files::is(&tree.join("etc/a"), b"A", Ownership::mode(0o640)).unwrap());
     }
 
     #[test]
