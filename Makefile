@@ -38,7 +38,7 @@ check: ## format, lints and the tests that need no machine
 	cargo test --workspace --quiet
 
 # What has been seen to pass from end to end; the rest is in `soak`: docs/testing.md says why.
-PROVEN := a_broken_seed a_node_without_a_seed
+PROVEN := a_broken_seed a_disk_that_is a_node_without_a_seed every_firmware
 
 test: check images ## every test that was seen to pass, boots of the images in QEMU included
 	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture $(PROVEN)
