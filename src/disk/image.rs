@@ -60,6 +60,11 @@ impl Disk {
     /// A disk of this size around a root file system. Its identifiers follow from `root_uuid`,
     /// which must be the UUID of that file system: equal inputs, equal disks.
     ///
+    /// The partition table ends with the content and says nothing of the size: firmware and kernel
+    /// take no table that reaches past the end of a disk, but a larger disk is nothing to them.
+    /// So the image may be copied to any disk that has room for its content. On the node,
+    /// systemd-repart moves the second table to the end.
+    ///
     /// # Errors
     /// When the root file system does not fit.
     pub fn new(root: &Path, root_uuid: Uuid, boot: &BootFiles, size_gib: u64) -> Result<Self> {
@@ -82,8 +87,9 @@ impl Disk {
         let seed = root_uuid.to_string();
         let volume_id = derived_uuid(&[&seed, "esp volume"]).as_fields().0;
         let code = grub::boot_code(&boot.boot_img, core_sector)?;
-        let tables = Tables::new(size, root_bytes, &seed, code).context("making the partitions")?;
-        let last = size - tables.backup.len() as u64;
+        let tables =
+            Tables::new(needed, root_bytes, &seed, code).context("making the partitions")?;
+        let last = needed - tables.backup.len() as u64;
         let piece = |offset, bytes| Piece {
             offset,
             content: Box::new(Bytes(bytes)),
@@ -144,8 +150,9 @@ struct Tables {
 }
 
 impl Tables {
+    /// Tables of a disk of this size.
     fn new(size: u64, root_bytes: u64, seed: &str, boot_code: [u8; 440]) -> Result<Self> {
-        // The crate writes to a device of the disk's size: an empty file that has holes only.
+        // The crate writes to a device of that size: an empty file that has holes only.
         let mut device = tempfile::tempfile()?;
         device.set_len(size)?;
         let sectors = u32::try_from(size / SECTOR_BYTES - 1).unwrap_or(u32::MAX);

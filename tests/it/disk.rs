@@ -148,6 +148,24 @@ fn a_disk_holds_what_its_tree_held_and_boots_both_ways() {
 }
 
 #[test]
+fn a_disk_with_room_for_the_content_has_both_partition_tables() {
+    let workshop = Workshop::new();
+    let root = workshop.root(&[], &[]);
+    let path = workshop.path("image");
+    export::write(&workshop.disk(&root), Format::Raw, &path).unwrap();
+    let image = inspect::open(&path).unwrap();
+    let last = image.partitions().last().unwrap();
+    let end = last.start_bytes + last.size_bytes + (1 << 20);
+    assert!(end < 1 << 30, "the content fills the disk");
+    let small = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    small.set_len(end).unwrap();
+    let table = gpt::GptConfig::new().open(&path).unwrap();
+    table.primary_header().unwrap();
+    table.backup_header().unwrap();
+    assert_eq!(table.partitions().len(), 3);
+}
+
+#[test]
 fn files_are_placed_with_owners_and_replace_what_was_there() {
     let workshop = Workshop::new();
     let large = workshop.path("large");
