@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(status.state, State::Failed);
         assert_eq!(status.reason, "a/one: no \"luck\"\nat all");
         assert_eq!(
-            lines[2..],
+            lines[1..],
             ["cellboot: FAILED step=a/one reason=\"no \\\"luck\\\" | at all\" hint=\"try again\""]
         );
     }
