@@ -38,7 +38,7 @@ impl Engine<'_> {
             .with_context(|| format!("making {}", packages.display()))?;
         self.new_log(layer)?;
         let command = self.mmdebstrap(archive, &packages.to_string_lossy())?;
-        self.run_online(&command, layer)?;
+        self.run_online(&command, layer, &stage)?;
         let bytes = std::fs::metadata(archive)
             .with_context(|| format!("reading {}", archive.display()))?
             .len();
@@ -60,7 +60,7 @@ impl Engine<'_> {
         let suite = &archive_of.suite;
         let mut cmd = Cmd::new("mmdebstrap")
             .env("TMPDIR", self.work.to_string_lossy())
-            .args(["--variant=minbase", "--format=tar"])
+            .args(["--verbose", "--variant=minbase", "--format=tar"])
             .arg(if self.namespace.is_rootless() {
                 "--mode=unshare"
             } else {

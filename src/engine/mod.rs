@@ -9,21 +9,28 @@
 pub mod bake;
 pub mod base;
 pub mod namespace;
+mod progress;
 pub mod role;
 pub mod tree;
 pub mod units;
 
-use std::io::ErrorKind;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use firstboot::cmd::Cmd;
 use firstboot::platform::Platform;
 
 use crate::fault::Class;
-use crate::report::Report;
+use crate::report::{Report, Stage};
 use crate::site::Site;
 use namespace::Namespace;
+use progress::{Progress, Tail};
+
+/// How often what is shown changes.
+const FRAME: Duration = Duration::from_millis(250);
 
 /// Changes whenever equal inputs would give another tree: part of every key.
 pub const VERSION: &str = "2";
@@ -70,10 +77,20 @@ pub struct Engine<'a> {
 }
 
 impl Engine<'_> {
-    /// Runs a command that talks to the mirrors; its output goes to the log of `layer`.
-    fn run_online(&self, cmd: &Cmd, layer: &str) -> Result<()> {
+    /// Runs a command that talks to the mirrors and gives what it did; its output goes to the log
+    /// of `layer`.
+    fn run_online(&self, cmd: &Cmd, layer: &str, stage: &Stage<'_>) -> Result<Progress> {
         let log = self.log(layer);
-        cmd.run_logged(&log).map_err(|error| {
+        let (end, ended) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let log = log.as_path();
+            let follow = scope.spawn(move || follow(log, stage, &ended));
+            let outcome = cmd.run_logged(log);
+            drop(end);
+            let progress = follow.join().map_err(|_| anyhow!("a thread panicked"))?;
+            outcome.map(|()| progress)
+        })
+        .map_err(|error| {
             if firstboot::interrupt::requested() {
                 return error;
             }
@@ -92,12 +109,8 @@ impl Engine<'_> {
     /// The log of a layer that begins, without what an earlier build said.
     fn new_log(&self, layer: &str) -> Result<PathBuf> {
         let log = self.log(layer);
-        match std::fs::remove_file(&log) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("removing {}", log.display()))
-            }
-            _ => Ok(log),
-        }
+        File::create(&log).with_context(|| format!("emptying {}", log.display()))?;
+        Ok(log)
     }
 
     /// The log of a layer.
@@ -119,24 +132,23 @@ impl Engine<'_> {
     }
 }
 
-/// What apt said it would install and fetch: `417 packages, 183 MB fetched`.
-fn installed(said: &str) -> Option<String> {
-    let count = said
-        .lines()
-        .rev()
-        .find_map(|line| line.split_once(" newly installed"))
-        .and_then(|(before, _)| before.rsplit(", ").next())?;
-    let fetched = said
-        .lines()
-        .rev()
-        .find_map(|line| line.strip_prefix("Need to get "))
-        .and_then(|line| line.split(" of archives").next())
-        // `0 B/183 MB` when everything is in the package cache, `183 MB` when nothing is.
-        .and_then(|sizes| sizes.split('/').next());
-    Some(match fetched {
-        Some(size) => format!("{count} packages, {size} fetched"),
-        None => format!("{count} packages"),
-    })
+/// Shows what apt does until the other end of `ended` is gone, and tells what it did.
+fn follow(log: &Path, stage: &Stage<'_>, ended: &Receiver<()>) -> Progress {
+    let mut progress = Progress::default();
+    let mut tail = Tail::of(log);
+    loop {
+        let is_over = ended.recv_timeout(FRAME) == Err(RecvTimeoutError::Disconnected);
+        let mut changed = false;
+        while let Some(line) = tail.next() {
+            changed |= progress.read(&line);
+        }
+        if changed {
+            stage.progress(&progress.told());
+        }
+        if is_over {
+            return progress;
+        }
+    }
 }
 
 /// The line of apt's output that says that an address did not answer.
@@ -161,21 +173,6 @@ fn unreachable_address(said: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_apt_will_do_is_told_in_few_words() {
-        let said = |fetch: &str| {
-            format!(
-                "Reading package lists...\n  a b c\n\
-                 0 upgraded, 417 newly installed, 0 to remove and 3 not upgraded.\n\
-                 Need to get {fetch} of archives.\nGet:1 http://x\n"
-            )
-        };
-        let told = |fetch| installed(&said(fetch)).unwrap();
-        assert_eq!(told("183 MB"), "417 packages, 183 MB fetched");
-        assert_eq!(told("0 B/183 MB"), "417 packages, 0 B fetched");
-        assert_eq!(installed("E: no such package\n"), None);
-    }
 
     #[test]
     fn the_address_that_did_not_answer_is_found_in_what_apt_said() {

@@ -132,14 +132,13 @@ impl Engine<'_> {
         let packages = self.packages.join(layer);
         fs::create_dir_all(&packages).with_context(|| format!("making {}", packages.display()))?;
         let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
-        let log = self.new_log(layer)?;
-        self.run_online(&self.apt(tree, layer, &["update"]), layer)?;
+        self.new_log(layer)?;
+        self.run_online(&self.apt(tree, layer, &["update"]), layer, &stage)?;
         let install = [&["install", "--no-install-recommends"], names.as_slice()].concat();
-        self.run_online(&self.apt(tree, layer, &install), layer)?;
+        let done = self.run_online(&self.apt(tree, layer, &install), layer, &stage)?;
         // What a newer version has replaced need not be kept.
         self.apt(tree, layer, &["autoclean"]).run()?;
-        let said = fs::read_to_string(&log).unwrap_or_default();
-        stage.finish(&super::installed(&said).unwrap_or_else(|| "done".to_owned()));
+        stage.finish(&done.outcome().unwrap_or_else(|| "done".to_owned()));
         Ok(())
     }
 
