@@ -124,7 +124,7 @@ impl Machine {
             .directory(&self.directory)
             .args(["-name", name, "-machine", "q35", "-nodefaults"])
             .args(["-no-user-config", "-display", "none", "-daemonize"])
-            .args(self.accelerator.arguments())
+            .args(self.accelerator.arguments().iter().copied())
             .args(["-smp", &processors, "-m", &memory, "-rtc", "base=utc"])
             .args(["-device", "virtio-rng-pci"])
             .arg("-pidfile")
@@ -337,7 +337,8 @@ mod tests {
     fn the_command_line_follows_the_machine() {
         let uefi = machine(Firmware::Uefi, Bus::Nvme).command().to_string();
         for part in [
-            "-accel tcg,thread=multi -cpu max -smp 2 -m 6144",
+            "-accel tcg,thread=multi -cpu max -smbios",
+            "kernel.randomize_va_space=0 -smp 2 -m 6144",
             "-pidfile /lab/controller.pid",
             "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
             "if=pflash,format=raw,file=/lab/controller.efivars",
