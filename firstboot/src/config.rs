@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::join::token::Token;
+
 /// The version of this schema; an agent refuses any other.
 pub const SCHEMA: u32 = 1;
 
@@ -78,6 +80,61 @@ pub struct NodeConfig {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub overrides: Overrides,
+    /// How a compute gets into the cell; computes alone have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<Join>,
+    /// What the controller lets computes in with; the controller alone has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registrar: Option<Registrar>,
+}
+
+/// The way into the cell, for a compute.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// What the registrar lets this node in for.
+    pub token: Token,
+    /// How the node knows the registrar: `sha256:` and the SHA-256 of the public key
+    /// (SubjectPublicKeyInfo) of the site's certificate authority, in lower case hexadecimal.
+    pub pin: String,
+}
+
+/// What the registrar starts with. The authority's own key stays with the site.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registrar {
+    /// The registrar's certificate and then the authority's, in PEM.
+    pub certificates: String,
+    /// The key of the registrar's certificate (PKCS #8, in PEM).
+    pub key: String,
+    /// The tokens that computes come with.
+    pub tokens: Vec<TokenGrant>,
+}
+
+impl std::fmt::Debug for Registrar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Registrar({} tokens, redacted)", self.tokens.len())
+    }
+}
+
+/// What a token is good for. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenGrant {
+    /// Its public half.
+    pub id: String,
+    /// [`Token::hash`].
+    pub hash: String,
+    /// When it ends, in seconds since 1970.
+    pub expires_at: u64,
+    /// How many nodes it is good for.
+    pub uses: u32,
+    /// The one node that it is for, or any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// True if the node may have been a member before, under another key.
+    #[serde(default)]
+    pub rejoin: bool,
 }
 
 /// What all nodes of a site share.
@@ -112,7 +169,7 @@ pub struct Management {
 }
 
 /// A node as the others see it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
     /// Host name without domain.

@@ -257,6 +257,9 @@ impl Site {
                 vni_end: self.vni_range.1,
             },
             overrides: self.overrides.clone(),
+            // Whoever makes the seed adds what it takes to join: a site holds no secret.
+            join: None,
+            registrar: None,
         })
     }
 }

@@ -1,0 +1,8 @@
+//! The registrar: the controller's side of a join.
+//!
+//! ```text
+//! connection ─▶ server (TLS, HTTP) ─▶ desk (who may what) ─▶ store (state.json)
+//!                                       └ ready ─▶ discovery (nova-manage, placement, enable)
+//! ```
+//!
+//! Who asks is in [`crate::join`].
