@@ -12,6 +12,11 @@ pub fn request() {
     REQUESTED.store(true, Ordering::SeqCst);
 }
 
+/// Takes the request back, once everything that it ended has ended: so that cleaning up may wait.
+pub fn forget() {
+    REQUESTED.store(false, Ordering::SeqCst);
+}
+
 /// True once [`request`] was called.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)

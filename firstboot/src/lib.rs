@@ -38,6 +38,7 @@ pub mod roles;
 pub mod schema;
 pub mod secrets;
 pub mod seed;
+pub mod smoke;
 pub mod status;
 pub mod step;
 pub mod steps;

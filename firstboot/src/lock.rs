@@ -1,4 +1,4 @@
-//! One `firstboot apply` at a time.
+//! One process at a time for what two must not do at once.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -13,11 +13,11 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock.
+    /// Takes the lock of a verb of the agent, as in `apply`.
     ///
     /// # Errors
     /// When another process has it; the message names that process.
-    pub fn take(path: &Path) -> Result<Self> {
+    pub fn take(path: &Path, verb: &str) -> Result<Self> {
         let mut file = open(path)?;
         match file.try_lock() {
             Ok(()) => Self::mark(file, path),
@@ -26,8 +26,8 @@ impl Lock {
                 file.read_to_string(&mut holder)
                     .with_context(|| format!("reading {}", path.display()))?;
                 bail!(
-                    "another `firstboot apply` is at work (process {})\n\
-                     hint: `firstboot status --follow` shows what it does",
+                    "another `firstboot {verb}` is at work (process {})\n\
+                     hint: wait for its end; `firstboot status --follow` shows how far an apply is",
                     holder.trim()
                 );
             }
@@ -74,13 +74,13 @@ mod tests {
     fn the_second_is_told_who_has_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run/apply.lock");
-        let first = Lock::take(&path).unwrap();
-        let error = Lock::take(&path).unwrap_err();
+        let first = Lock::take(&path, "apply").unwrap();
+        let error = Lock::take(&path, "apply").unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(
                 "another `firstboot apply` is at work (process {})\n\
-                 hint: `firstboot status --follow` shows what it does",
+                 hint: wait for its end; `firstboot status --follow` shows how far an apply is",
                 std::process::id()
             )
         );

@@ -14,5 +14,7 @@ pub const STARTED: &str = "/var/lib/cellboot/started";
 pub const JOURNAL: &str = "/var/lib/cellboot/journal.json";
 /// What the agent is doing now.
 pub const STATUS: &str = "/run/cellboot/status.json";
+/// Held by the one `firstboot verify --smoke` that runs.
+pub const SMOKE_LOCK: &str = "/run/cellboot/smoke.lock";
 /// Held by the one `firstboot apply` that may change this node.
 pub const LOCK: &str = "/run/cellboot/apply.lock";

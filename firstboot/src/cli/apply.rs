@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Verdict> {
         })?;
         Lock::wait(Path::new(paths::LOCK))?
     } else {
-        Lock::take(Path::new(paths::LOCK))?
+        Lock::take(Path::new(paths::LOCK), "apply")?
     };
     // Until here a signal simply ends the process. From here on the steps that run are ended
     // with the processes they started.

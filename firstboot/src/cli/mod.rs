@@ -7,6 +7,7 @@ mod graph;
 mod logs;
 mod look;
 mod status;
+mod verify;
 mod wait;
 
 use std::io::Write;
@@ -54,6 +55,8 @@ enum Verb {
     Status(status::Arguments),
     /// Show the agent's log, of one step or all
     Logs(logs::Arguments),
+    /// Prove that instances run (on a controller)
+    Verify(verify::Arguments),
     /// Wait until another service can be used (for units to start after it)
     #[command(hide = true)]
     Wait(wait::Arguments),
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Verb::Graph(arguments) => graph::run(arguments),
         Verb::Status(arguments) => status::run(arguments),
         Verb::Logs(arguments) => logs::run(arguments),
+        Verb::Verify(arguments) => verify::run(arguments),
         Verb::Wait(arguments) => wait::run(arguments),
     };
     let verdict = result.unwrap_or_else(|error| {

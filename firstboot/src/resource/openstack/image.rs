@@ -1,4 +1,4 @@
-//! Whether an image that was given to glance comes back as it was.
+//! Images in glance, and whether one comes back as it was given.
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -31,12 +31,34 @@ pub fn round_trip(session: &Session) -> Result<()> {
     round_trip_of(session, &sent)
 }
 
-fn round_trip_of(session: &Session, sent: &[u8]) -> Result<()> {
+/// Makes a raw disk image of these bytes; gives its identifier.
+pub fn create(session: &Session, name: &str, bytes: &[u8]) -> Result<String> {
+    let image = register(session, name)?;
+    upload(session, &image.id, bytes)?;
+    Ok(image.id)
+}
+
+/// Identifiers of the images of this name.
+pub fn find(session: &Session, name: &str) -> Result<Vec<String>> {
+    let list: Images = session.get("image", "/v2/images", &[("name", name)])?;
+    Ok(list.images.into_iter().map(|image| image.id).collect())
+}
+
+fn register(session: &Session, name: &str) -> Result<Image> {
     let body = json!({
-        "name": NAME, "disk_format": "raw", "container_format": "bare", "visibility": "private",
+        "name": name, "disk_format": "raw", "container_format": "bare", "visibility": "private",
     });
     let call = session.call(Method::POST, "image", "/v2/images")?;
-    let image: Image = call.json(&body)?.send()?.json()?;
+    call.json(&body)?.send()?.json()
+}
+
+fn upload(session: &Session, id: &str, bytes: &[u8]) -> Result<()> {
+    let call = session.call(Method::PUT, "image", &format!("/v2/images/{id}/file"))?;
+    call.bytes(bytes.to_vec()).send()?.success().map(drop)
+}
+
+fn round_trip_of(session: &Session, sent: &[u8]) -> Result<()> {
+    let image = register(session, NAME)?;
     let came_back = up_and_down(session, &image.id, sent);
     let removed = remove(session, &image.id).and_then(|()| remove_old(session, &image));
     // What went wrong first is what matters.
@@ -53,14 +75,13 @@ fn round_trip_of(session: &Session, sent: &[u8]) -> Result<()> {
 }
 
 fn up_and_down(session: &Session, id: &str, sent: &[u8]) -> Result<Vec<u8>> {
-    let path = format!("/v2/images/{id}/file");
-    let call = session.call(Method::PUT, "image", &path)?;
-    call.bytes(sent.to_vec()).send()?.success()?;
-    let call = session.call(Method::GET, "image", &path)?;
+    upload(session, id, sent)?;
+    let call = session.call(Method::GET, "image", &format!("/v2/images/{id}/file"))?;
     Ok(call.send()?.success()?.body)
 }
 
-fn remove(session: &Session, id: &str) -> Result<()> {
+/// Removes an image; one that is gone is no error.
+pub fn remove(session: &Session, id: &str) -> Result<()> {
     let path = format!("/v2/images/{id}");
     let call = session.call(Method::DELETE, "image", &path)?;
     call.send()?.exists().map(drop)

@@ -16,6 +16,7 @@ pub mod network;
 pub mod placement;
 #[cfg(test)]
 mod scripted;
+pub mod server;
 mod service;
 mod session;
 
