@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use cellboot::lab::machine::{self, Bus, Firmware};
-use cellboot::lab::serial::Event;
+use cellboot::lab::serial::{Event, Follow};
 use cellboot::lab::start;
 use cellboot::seed::Seed;
+use firstboot::cmd::Cmd;
 use firstboot::config::Role;
 use firstboot::files::{Ownership, replace};
+use firstboot::smoke::boot_sector;
 use firstboot::wait::{self, Probe};
 
 use super::{Watched, directory, fresh_disk, images, site};
@@ -151,4 +153,27 @@ fn a_disk_that_is_too_small_is_named() {
     assert_eq!(step, "base/preflight");
     assert!(reason.contains("root file system"), "{reason}");
     assert!(hint.contains("disk"), "{hint}");
+}
+
+/// The guest of `firstboot verify --smoke`, on the firmware that Nova gives its instances.
+#[test]
+#[ignore = "needs QEMU: make test"]
+fn the_guest_of_the_smoke_test_speaks() {
+    let place = directory().join("boots");
+    let raw = place.join("smoke.raw");
+    replace(&raw, &boot_sector::image(), Ownership::mode(0o600)).unwrap();
+    let disk = place.join("smoke.qcow2");
+    let convert = Cmd::new("qemu-img").args(["convert", "-f", "raw", "-O", "qcow2"]);
+    convert.path(&raw).path(&disk).run().unwrap();
+    let watched = Watched::on(disk, Firmware::Bios, Bus::VirtioBlk, None);
+    let mut follow = Follow::new(&watched.machine.log(), watched.begins);
+    let spoken = wait::until("the guest to speak", Duration::from_secs(120), || {
+        let lines = follow.lines()?;
+        let said = |line: &String| line.trim() == "cellboot: this instance runs";
+        Ok(match lines.iter().any(said) {
+            true => Probe::Ready(()),
+            false => Probe::NotYet(format!("it said {:?}", lines.last())),
+        })
+    });
+    spoken.unwrap_or_else(|error| panic!("{error:#}"));
 }
