@@ -1,6 +1,12 @@
-//! How long this machine has been on.
+//! What time it is, and how long this machine has been on.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Seconds since 1970; zero for a clock that stands before that.
+pub fn since_epoch() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |duration| duration.as_secs())
+}
 
 /// The time since power-on, as `/proc/uptime` tells it; zero where there is no such file.
 pub fn since_power_on() -> Duration {

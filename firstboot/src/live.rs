@@ -78,8 +78,8 @@ impl Live {
         self.publish(&mut inner);
     }
 
-    /// Shows the end of a run; true if every step holds.
-    pub fn end(&self, records: &[Record]) -> bool {
+    /// Shows the end of a run, of a compute with the cell that it is in; true if every step holds.
+    pub fn end(&self, records: &[Record], cell: Option<&str>) -> bool {
         let mut inner = self.lock();
         // All of them, not merely none that does not: a run that told of no step proves nothing.
         let ready = records.len() == inner.status.total
@@ -101,8 +101,11 @@ impl Live {
             lines.extend(failed.map(|it| view::failed(&it.step, &it.reason, &it.hint)));
         }
         if ready {
-            let status = &inner.status;
-            lines.push(view::ready(&status.role, &status.node, now.as_secs()));
+            let (status, seconds) = (&inner.status, now.as_secs());
+            lines.push(match cell {
+                Some(cell) => view::joined(&status.node, cell, seconds),
+                None => view::ready(&status.role, &status.node, seconds),
+            });
         }
         if let Some(mut journal) = inner.journal.take() {
             journal.end(ready);
@@ -276,6 +279,11 @@ mod tests {
     /// Shows a run that ends with these records; gives the state, the serial console's lines and
     /// whether it was ready.
     fn show(records: &[Record]) -> (Status, Vec<String>, bool) {
+        show_in(None, records)
+    }
+
+    /// The same for a node in this cell.
+    fn show_in(cell: Option<&str>, records: &[Record]) -> (Status, Vec<String>, bool) {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         std::fs::File::create(path("serial")).unwrap();
@@ -290,7 +298,7 @@ mod tests {
         for record in records {
             live.event(&Event::Finished(record));
         }
-        let ready = live.end(records);
+        let ready = live.end(records, cell);
         // It returns although nothing else ends it: the run is over.
         live.tick();
         let status = Status::read(&path("status.json")).unwrap().unwrap();
@@ -316,6 +324,23 @@ mod tests {
         let seconds = lines[2].strip_prefix(last).unwrap();
         assert!(seconds.parse::<u64>().is_ok(), "{seconds}");
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn a_compute_says_that_it_joined_and_only_when_all_holds() {
+        let mut records = [
+            record("a/one", Outcome::Done),
+            record("b/two", Outcome::Applied),
+        ];
+        let (status, lines, ready) = show_in(Some("cell1"), &records);
+        assert!(ready);
+        assert_eq!(status.state, State::Ready);
+        let last = "cellboot: JOINED node=control cell=cell1 seconds=";
+        assert!(lines[2].starts_with(last), "{}", lines[2]);
+        assert_eq!(lines.len(), 3);
+        records[1].outcome = Outcome::Failed;
+        let (_, lines, _) = show_in(Some("cell1"), &records);
+        assert!(lines.iter().all(|line| !line.contains("JOINED")));
     }
 
     #[test]

@@ -10,6 +10,12 @@ pub const RUN: &str = "/run/cellboot";
 pub const SECRETS: &str = "/var/lib/cellboot/secrets.json";
 /// One file for each unit: the hash of the configuration it was last started with.
 pub const STARTED: &str = "/var/lib/cellboot/started";
+/// The key that a compute is known by at the registrar (0600).
+pub const JOIN_KEY: &str = "/var/lib/cellboot/join/key.pem";
+/// What the registrar gave a compute (0600).
+pub const JOIN_BUNDLE: &str = "/var/lib/cellboot/join/bundle.json";
+/// The compute's place in its cell, once it has one (0600).
+pub const JOINED: &str = "/var/lib/cellboot/join/joined.json";
 /// What the last runs did: a report and a timing record, never an authority.
 pub const JOURNAL: &str = "/var/lib/cellboot/journal.json";
 /// What the agent is doing now.

@@ -14,10 +14,13 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 
 use crate::files::{self, Ownership};
 use crate::ini;
-use crate::node::Node;
+use crate::node::{Node, NotJoined};
 use crate::overlay::{Entry, Overlay};
 use crate::users;
 use crate::variables::Variables;
+
+/// What templates of a compute cannot use before the registrar has given it.
+const GIVEN: [&str; 2] = ["secret", "broker_user"];
 
 /// The templates of an image, by the path of the file that each makes.
 #[derive(Debug)]
@@ -133,13 +136,22 @@ impl Templates {
         let path = entry.path.display();
         let relative = entry.path.strip_prefix("/").unwrap_or(&entry.path);
         let name = format!("{}.j2", relative.display());
-        let variables = Value::from(Serde(Variables::of(node)?));
-        let text = self
-            .environment
-            .get_template(&name)
-            .and_then(|template| template.render(variables))
+        let context = || format!("rendering {path}");
+        let template = self.environment.get_template(&name);
+        let template = template
             .map_err(|error| explain(&error))
-            .with_context(|| format!("rendering {path}"))?;
+            .with_context(context)?;
+        if node.lacks_bundle() {
+            let names = template.undeclared_variables(false);
+            if GIVEN.iter().any(|name| names.contains(*name)) {
+                return Err(NotJoined).with_context(context);
+            }
+        }
+        let variables = Value::from(Serde(Variables::of(node)?));
+        let rendered = template.render(variables);
+        let text = rendered
+            .map_err(|error| explain(&error))
+            .with_context(context)?;
         let overrides = entry
             .overrides
             .as_ref()
@@ -219,7 +231,7 @@ mod tests {
 {{ overlay.vni_start }} {{ overlay.vni_end }}
 {{ platform.name }} {{ platform.release }}
 {{ processors > 0 }}
-{{ secret[\"admin\"] | length }}
+{{ secret[\"admin\"] | length }} {{ broker_user }} {{ virt_type }}
 a < b & \"c\"
 ";
         let expected = "\
@@ -236,7 +248,7 @@ provider br-provider flat None
 1 1000
 debian-12 zed
 True
-32
+32 openstack None
 a < b & \"c\"
 ";
         let (_directory, templates) = with(text);
@@ -284,6 +296,20 @@ a < b & \"c\"
         assert_eq!(rendered.content, "[DEFAULT]\ncpu_allocation_ratio = 4.0\n");
         assert_eq!(rendered.ownership.mode, 0o640);
         assert_eq!(rendered.ownership.owner, Some((0, 0)));
+    }
+
+    #[test]
+    fn a_compute_renders_what_it_was_given_and_says_before_that_it_has_not_joined() {
+        let (_directory, templates) = with("{{ broker_user }}:{{ secret['rabbitmq'] }}\n");
+        let text = templates.text(&Node::example_member(), "/etc/x.conf");
+        assert_eq!(text.unwrap(), "compute-compute1:given-rabbitmq\n");
+        let error = templates.text(&Node::example(Role::Compute), "/etc/x.conf");
+        let error = error.unwrap_err();
+        assert!(error.is::<NotJoined>());
+        assert_eq!(
+            format!("{error:#}"),
+            "rendering /etc/x.conf: the node has not joined yet"
+        );
     }
 
     #[test]

@@ -10,8 +10,7 @@ pub fn steps(node: &Node) -> Vec<Step> {
     let mut all = steps::every_node();
     match node.config.role {
         Role::Controller => all.extend(steps::controller()),
-        // Its services come with the registrar that gives it their secrets.
-        Role::Compute => {}
+        Role::Compute => all.extend(steps::compute()),
     }
     all
 }

@@ -4,6 +4,7 @@
 //! dns_servers}, `controller` {name, fqdn, address}, `nodes` [{name, fqdn, address, role}],
 //! `management` {address, network, prefix, gateway}, `provider` (none or {physical_network,
 //! bridge, kind, vlan_id, network, gateway}), `overlay` {vni_start, vni_end}, `secret["name"]`,
+//! `broker_user` (this node's account at the broker), `virt_type` (computes: `kvm` or `qemu`),
 //! `platform` {name, release}, `processors`.
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use crate::config::{NodeConfig, Overlay, Peer, ProviderKind, Role, SiteConfig};
 use crate::node::Node;
+use crate::resource::hypervisor::Hypervisor;
 
 /// The bridge that carries the provider network on every node.
 pub const PROVIDER_BRIDGE: &str = "br-provider";
@@ -30,6 +32,8 @@ pub(crate) struct Variables<'a> {
     provider: Option<Provider<'a>>,
     overlay: &'a Overlay,
     secret: &'a BTreeMap<String, String>,
+    broker_user: Option<&'a str>,
+    virt_type: Option<&'static str>,
     platform: Platform<'a>,
     processors: usize,
 }
@@ -80,11 +84,7 @@ impl<'a> Variables<'a> {
             },
             site: &config.site,
             controller: member(config, config.controller()?),
-            nodes: config
-                .nodes
-                .iter()
-                .map(|peer| member(config, peer))
-                .collect(),
+            nodes: node.peers().map(|peer| member(config, peer)).collect(),
             management: Management {
                 address: management.address.addr(),
                 network: management.address.trunc(),
@@ -100,7 +100,12 @@ impl<'a> Variables<'a> {
                 gateway: provider.gateway,
             }),
             overlay: &config.overlay,
-            secret: node.secrets.values(),
+            secret: node.passwords(),
+            broker_user: node.broker_user(),
+            virt_type: match config.role {
+                Role::Controller => None,
+                Role::Compute => Some(Hypervisor::of_machine()?.virt_type()),
+            },
             platform: Platform {
                 name: &node.platform.name,
                 release: &config.release,

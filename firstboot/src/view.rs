@@ -25,6 +25,11 @@ pub fn ready(role: &str, node: &str, seconds: u64) -> String {
     format!("cellboot: READY role={role} node={node} seconds={seconds}")
 }
 
+/// What a finished compute says.
+pub fn joined(node: &str, cell: &str, seconds: u64) -> String {
+    format!("cellboot: JOINED node={node} cell={cell} seconds={seconds}")
+}
+
 /// What a node says that could not be finished.
 pub fn failed(step: &str, reason: &str, hint: &str) -> String {
     format!(
@@ -161,6 +166,10 @@ mod tests {
         assert_eq!(
             ready("controller", "control", 412),
             "cellboot: READY role=controller node=control seconds=412"
+        );
+        assert_eq!(
+            joined("compute1", "cell1", 9),
+            "cellboot: JOINED node=compute1 cell=cell1 seconds=9"
         );
         assert_eq!(
             failed(

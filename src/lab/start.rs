@@ -148,7 +148,7 @@ fn layout(plan: &Plan, site: &Site, nodes: &[&site::Node]) -> Result<Vec<Node>> 
 fn place(plan: &Plan, node: &site::Node, number: usize) -> Result<Node> {
     let (ports, processors, memory_mib) = match node.role {
         Role::Controller => (&CONTROLLER_PORTS[..], 2, 6144),
-        Role::Compute => (&COMPUTE_PORTS[..], 2, 2048),
+        Role::Compute => (&COMPUTE_PORTS[..], 2, 3072),
     };
     let more = plan
         .more_ports

@@ -9,6 +9,7 @@ use crate::clock::since_power_on;
 use crate::cmd::Cmd;
 use crate::console::Console;
 use crate::engine::{self, Mode};
+use crate::join::kept;
 use crate::live::Live;
 use crate::lock::Lock;
 use crate::node::Node;
@@ -75,7 +76,10 @@ fn converge(live: &Live) -> Result<bool> {
         let _ = ticker.spawn_scoped(scope, || live.tick());
         let records = engine::run(&node, &steps, &graph, Mode::Apply, engine::bound(), live);
         live.stop();
-        Ok(live.end(&records?))
+        // A controller has none: it is no host of a cell.
+        let membership = kept::membership()?;
+        let cell = membership.as_ref().map(|it| it.cell.as_str());
+        Ok(live.end(&records?, cell))
     })
 }
 

@@ -7,13 +7,16 @@
 use anyhow::Result;
 
 use crate::files;
-use crate::node::Node;
+use crate::node::{Node, NotJoined};
 use crate::render::Rendered;
 use crate::step::Check;
 
 /// Whether each of these templates is on disk as it would be rendered now.
 pub fn check(node: &Node, paths: &[&str]) -> Result<Check> {
-    check_rendered(&render(node, paths)?)
+    match render(node, paths) {
+        Err(error) if error.is::<NotJoined>() => Ok(Check::Todo(NotJoined.to_string())),
+        rendered => check_rendered(&rendered?),
+    }
 }
 
 /// Renders these templates and puts on disk those that are not there already. Nothing is written

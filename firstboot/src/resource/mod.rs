@@ -7,6 +7,7 @@ pub mod amqp;
 mod amqp_frame;
 pub mod config;
 pub mod http;
+pub mod hypervisor;
 pub mod memcached;
 pub mod network;
 pub mod openstack;

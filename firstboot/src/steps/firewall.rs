@@ -6,6 +6,12 @@ use crate::step::Step;
 
 const CONFIG: &[&str] = &["/etc/nftables.conf"];
 
+/// The packet filter, with the rules that are on disk.
+pub(super) const SERVICE: Running = Running {
+    service: "firewall",
+    files: CONFIG,
+};
+
 pub(super) fn steps() -> Vec<Step> {
     vec![
         shape::rendered(
@@ -13,14 +19,7 @@ pub(super) fn steps() -> Vec<Step> {
             "only the ports that others need are named",
             CONFIG,
         ),
-        shape::running(
-            "firewall/running",
-            "the rules are in force",
-            Running {
-                service: "firewall",
-                files: CONFIG,
-            },
-        )
-        .needs(["firewall/rules"]),
+        shape::running("firewall/running", "the rules are in force", SERVICE)
+            .needs(["firewall/rules"]),
     ]
 }

@@ -7,10 +7,12 @@ mod access;
 mod base;
 mod bridge;
 mod cells;
+mod compute;
 mod dashboard;
 mod firewall;
 mod glance;
 mod identity;
+mod join;
 mod keystone;
 mod mariadb;
 mod memcached;
@@ -64,8 +66,17 @@ pub fn controller() -> Vec<Step> {
     .collect()
 }
 
+/// What makes a node a compute.
+pub fn compute() -> Vec<Step> {
+    [join::steps(), compute::steps()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::path::{Path, PathBuf};
 
     use crate::config::Role;
@@ -74,6 +85,7 @@ mod tests {
     use crate::overlay::Overlay;
     use crate::render::Templates;
     use crate::roles;
+    use crate::step::Step;
 
     /// The text of every template of a tree, as this node would have it.
     fn texts(node: &Node, tree: &str) -> Vec<(PathBuf, String)> {
@@ -105,6 +117,13 @@ mod tests {
         found.unwrap().1.clone()
     }
 
+    /// The names of all steps that hold before this one is tried.
+    fn before(steps: &[Step], name: &str) -> BTreeSet<&'static str> {
+        let step = steps.iter().find(|step| step.name == name).unwrap();
+        let further = step.needs.iter().flat_map(|need| before(steps, need));
+        further.chain(step.needs.iter().copied()).collect()
+    }
+
     #[test]
     fn the_steps_of_each_role_are_in_order() {
         for role in Role::ALL {
@@ -129,6 +148,53 @@ mod tests {
                 assert!(!text.contains("\n\n\n"), "{}", path.display());
             }
         }
+    }
+
+    #[test]
+    fn a_compute_renders_its_files_without_a_database_or_an_administrator() {
+        let node = Node::example_member();
+        let files = [texts(&node, "common"), texts(&node, "compute")].concat();
+        for (path, text) in &files {
+            assert!(text.ends_with('\n'), "{}", path.display());
+            assert!(!text.contains("\n\n\n"), "{}", path.display());
+            for word in [
+                "[database]",
+                "[api_database]",
+                "connection =",
+                "mysql",
+                "admin",
+            ] {
+                assert!(!text.contains(word), "{word} is in {}", path.display());
+            }
+        }
+        let nova = text(&files, "/etc/nova/nova.conf");
+        for line in [
+            "host = compute1",
+            "my_ip = 10.20.0.21",
+            "transport_url = rabbit://compute-compute1:given-rabbitmq@10.20.0.11:5672/",
+            "server_proxyclient_address = 10.20.0.21",
+            "novncproxy_base_url = http://10.20.0.11:6080/vnc_lite.html",
+            "password = given-service-placement",
+        ] {
+            assert!(nova.contains(&format!("\n{line}\n")), "{line}: {nova}");
+        }
+        let neutron = text(&files, "/etc/neutron/neutron.conf");
+        assert!(neutron.contains("\nhost = compute1\n"), "{neutron}");
+        let hosts = text(&files, "/etc/hosts");
+        assert!(hosts.contains("\n10.20.0.22 compute2.example.org compute2\n"));
+    }
+
+    #[test]
+    fn a_compute_starts_nothing_before_it_is_enrolled_and_is_mapped_last() {
+        let steps = roles::steps(&Node::example(Role::Compute));
+        let before = |name| before(&steps, name);
+        for step in ["nova/compute", "neutron/openvswitch-agent"] {
+            for need in ["join/enrolled", "join/controller", "base/hostname"] {
+                assert!(before(step).contains(&need), "{step} before {need}");
+            }
+            assert!(before("join/mapped").contains(&step));
+        }
+        assert!(before("join/enrolled").contains(&"chrony/running"));
     }
 
     #[test]
@@ -172,5 +238,7 @@ mod tests {
             !rules.contains("5672") && !rules.contains("5000"),
             "{rules}"
         );
+        let consoles = "\n        ip saddr 10.20.0.11 tcp dport 5900-6923 accept\n";
+        assert!(rules.contains(consoles), "{rules}");
     }
 }

@@ -28,7 +28,7 @@ const RPC: &[&str] = &[
     "/etc/neutron/plugins/ml2/ml2_conf.ini",
 ];
 /// What agents call and what they report to.
-const QUEUES: [&str; 2] = ["q-plugin", "q-reports-plugin"];
+pub(super) const QUEUES: [&str; 2] = ["q-plugin", "q-reports-plugin"];
 /// The server loads for minutes where the processor is emulated.
 const QUEUES_DEADLINE: Duration = Duration::from_secs(900);
 
@@ -62,7 +62,7 @@ pub(super) fn steps() -> Vec<Step> {
             .hint("read /var/log/neutron/neutron-rpc-server.log")
             .weight(70)
             .check(|context| {
-                context.wait(WAITED_FOR, QUEUES_DEADLINE, || queues(context))?;
+                context.wait(WAITED_FOR, QUEUES_DEADLINE, || consumed(context, &QUEUES))?;
                 Ok(crate::step::Check::Done)
             }),
         shape::serving(
@@ -85,19 +85,7 @@ pub(super) fn steps() -> Vec<Step> {
             "memcached/running",
         ])
         .weight(70),
-        agent(
-            "neutron/openvswitch-agent",
-            "the agent of the virtual switch runs",
-            Running {
-                service: "neutron-openvswitch-agent",
-                files: &[
-                    "/etc/neutron/neutron.conf",
-                    "/etc/neutron/plugins/ml2/openvswitch_agent.ini",
-                ],
-            },
-        )
-        .needs(["openvswitch/provider-bridge"])
-        .weight(60),
+        openvswitch_agent().needs(["neutron/queues", "neutron/agent-config"]),
         agent(
             "neutron/l3-agent",
             "the agent that makes routers runs",
@@ -131,6 +119,23 @@ pub(super) fn steps() -> Vec<Step> {
     ]
 }
 
+/// The one agent that every node has.
+pub(super) fn openvswitch_agent() -> Step {
+    shape::running(
+        "neutron/openvswitch-agent",
+        "the agent of the virtual switch runs",
+        Running {
+            service: "neutron-openvswitch-agent",
+            files: &[
+                "/etc/neutron/neutron.conf",
+                "/etc/neutron/plugins/ml2/openvswitch_agent.ini",
+            ],
+        },
+    )
+    .needs(["openvswitch/running", "openvswitch/provider-bridge"])
+    .weight(60)
+}
+
 const WAITED_FOR: &str = "neutron-rpc-server to consume its queues";
 
 fn agent(name: &'static str, summary: &'static str, service: Running) -> Step {
@@ -143,15 +148,15 @@ fn agent(name: &'static str, summary: &'static str, service: Running) -> Step {
 
 /// Waits until agents can be started, for their units at every later boot.
 pub fn wait_for_rpc(node: &Node) -> Result<()> {
-    wait::until(WAITED_FOR, QUEUES_DEADLINE, || queues(node))
+    wait::until(WAITED_FOR, QUEUES_DEADLINE, || consumed(node, &QUEUES))
 }
 
-fn queues(node: &Node) -> Result<Probe<()>> {
-    let password = node.secrets.get("rabbitmq")?;
-    for queue in QUEUES {
-        let found =
-            amqp::queue_has_consumers(rabbitmq::address(node), rabbitmq::USER, password, queue);
-        match found {
+/// Ready once the broker lets this node in and somebody consumes each of these queues.
+pub(super) fn consumed(node: &Node, queues: &[&str]) -> Result<Probe<()>> {
+    let (user, password) = node.broker_login()?;
+    let broker = (node.config.controller()?.address, rabbitmq::PORT);
+    for queue in queues {
+        match amqp::queue_has_consumers(broker, user, password, queue) {
             Ok(true) => {}
             Ok(false) => return Ok(Probe::NotYet(format!("nobody consumes {queue}"))),
             Err(error) => return Ok(Probe::NotYet(format!("{error:#}"))),

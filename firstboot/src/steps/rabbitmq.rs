@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::shape;
 use crate::files::{self, Ownership};
-use crate::node::Node;
+use crate::node::{BROKER_USER, Node};
 use crate::resource::amqp::{self, Login};
 use crate::resource::config;
 use crate::resource::unit::Running;
@@ -21,9 +21,9 @@ use crate::step::{Check, Step};
 use crate::users;
 use crate::wait::Probe;
 
-/// The account of every service, as the seed's procedure names it.
-pub(super) const USER: &str = "openstack";
-const PORT: u16 = 5672;
+const USER: &str = BROKER_USER;
+/// Where the broker listens, on the controller.
+pub(super) const PORT: u16 = 5672;
 const DEFINITIONS: &str = "/etc/rabbitmq/definitions.json";
 const RENDERED: &[&str] = &["/etc/rabbitmq/rabbitmq.conf"];
 const CONFIG: &[&str] = &[
@@ -93,7 +93,7 @@ pub(super) fn steps() -> Vec<Step> {
 }
 
 /// Where the broker listens.
-pub(super) fn address(node: &Node) -> SocketAddr {
+fn address(node: &Node) -> SocketAddr {
     (node.config.management.address.addr(), PORT).into()
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 
@@ -50,6 +51,7 @@ fn node() -> Node {
         config,
         templates: Templates::none(),
         secrets: Secrets::none(),
+        bundle: OnceLock::new(),
         sessions: Default::default(),
     }
 }

@@ -32,7 +32,7 @@ fn files(directory: &Path, root: &Path, found: &mut BTreeSet<PathBuf>) {
 
 #[test]
 fn every_file_has_one_entry_and_every_entry_a_file() {
-    for name in ["common", "controller"] {
+    for name in ["common", "controller", "compute"] {
         let root = tree(name);
         let mut found = BTreeSet::new();
         files(&root, &root, &mut found);
@@ -45,7 +45,7 @@ fn every_file_has_one_entry_and_every_entry_a_file() {
 
 #[test]
 fn a_template_with_a_secret_is_closed_to_others() {
-    for name in ["common", "controller"] {
+    for name in ["common", "controller", "compute"] {
         let root = tree(name);
         for entry in catalogue(&root).files {
             let inside = entry.path.strip_prefix("/").unwrap();
@@ -64,7 +64,7 @@ fn a_template_with_a_secret_is_closed_to_others() {
 #[test]
 fn entries_name_platforms_that_exist() {
     let known: Vec<_> = Platform::names().collect();
-    for name in ["common", "controller"] {
+    for name in ["common", "controller", "compute"] {
         for entry in catalogue(&tree(name)).files {
             for platform in entry.platforms.iter().flatten() {
                 assert!(known.contains(&platform.as_str()), "{platform}");
