@@ -10,4 +10,6 @@ pub mod client;
 pub mod kept;
 pub mod key;
 pub mod protocol;
+pub mod tls;
 pub mod token;
+pub(crate) mod wire;

@@ -24,8 +24,8 @@ use crate::config::Peer;
 pub const VERSION: u32 = 1;
 /// Where the registrar listens on the controller's management address (TCP).
 pub const PORT: u16 = 8999;
-/// The largest body that either side takes, in bytes.
-pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
+/// The largest body that either side takes, in bytes: a bundle names every node.
+pub const BODY_LIMIT_BYTES: usize = 1024 * 1024;
 /// How far the clocks of a node and the controller may be apart, in seconds: Keystone's tokens and
 /// Nova's heartbeats are compared between hosts.
 pub const CLOCK_LIMIT_SECONDS: u64 = 300;

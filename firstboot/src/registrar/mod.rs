@@ -6,3 +6,5 @@
 //! ```
 //!
 //! Who asks is in [`crate::join`].
+
+pub mod server;
