@@ -7,4 +7,6 @@
 //!
 //! Who asks is in [`crate::join`].
 
+pub mod policy;
 pub mod server;
+pub mod store;
