@@ -22,5 +22,7 @@ pub const JOURNAL: &str = "/var/lib/cellboot/journal.json";
 pub const STATUS: &str = "/run/cellboot/status.json";
 /// Held by the one `firstboot verify --smoke` that runs.
 pub const SMOKE_LOCK: &str = "/run/cellboot/smoke.lock";
+/// What the registrar remembers, on a controller (0700).
+pub const REGISTRAR: &str = "/var/lib/cellboot/registrar";
 /// Held by the one `firstboot apply` that may change this node.
 pub const LOCK: &str = "/run/cellboot/apply.lock";

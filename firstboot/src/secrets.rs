@@ -110,7 +110,7 @@ impl fmt::Debug for Secrets {
 }
 
 /// A new password.
-fn generate() -> Result<String> {
+pub(crate) fn generate() -> Result<String> {
     let mut password = String::with_capacity(LENGTH);
     while password.len() < LENGTH {
         let mut bytes = [0; 64];

@@ -6,6 +6,7 @@ mod apply;
 mod graph;
 mod logs;
 mod look;
+mod registrar;
 mod status;
 mod verify;
 mod wait;
@@ -57,6 +58,15 @@ enum Verb {
     Logs(logs::Arguments),
     /// Prove that instances run (on a controller)
     Verify(verify::Arguments),
+    /// Make, list and revoke the tokens that computes join with (on a controller)
+    #[command(subcommand)]
+    Token(registrar::TokenVerb),
+    /// List and remove the computes of the cell (on a controller)
+    #[command(subcommand)]
+    Node(registrar::NodeVerb),
+    /// Let computes in (what cellboot-registrar.service runs)
+    #[command(hide = true)]
+    Registrar,
     /// Wait until another service can be used (for units to start after it)
     #[command(hide = true)]
     Wait(wait::Arguments),
@@ -98,6 +108,9 @@ pub fn main() -> ExitCode {
         Verb::Status(arguments) => status::run(arguments),
         Verb::Logs(arguments) => logs::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
+        Verb::Token(verb) => registrar::token(verb),
+        Verb::Node(verb) => registrar::node(verb),
+        Verb::Registrar => registrar::serve(),
         Verb::Wait(arguments) => wait::run(arguments),
     };
     let verdict = result.unwrap_or_else(|error| {

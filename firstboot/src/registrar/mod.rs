@@ -7,6 +7,10 @@
 //!
 //! Who asks is in [`crate::join`].
 
+pub mod cloud;
+pub mod desk;
+pub mod discovery;
 pub mod policy;
+pub mod removal;
 pub mod server;
 pub mod store;

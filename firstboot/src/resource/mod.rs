@@ -5,6 +5,7 @@
 
 pub mod amqp;
 mod amqp_frame;
+pub mod broker;
 pub mod config;
 pub mod http;
 pub mod hypervisor;

@@ -21,6 +21,7 @@ mod nova;
 mod placement;
 mod preflight;
 mod rabbitmq;
+mod registrar;
 mod schema;
 mod shape;
 mod time;
@@ -59,6 +60,7 @@ pub fn controller() -> Vec<Step> {
         neutron::steps(),
         dashboard::steps(),
         access::steps(),
+        registrar::steps(),
         verify::steps(),
     ]
     .into_iter()

@@ -10,6 +10,8 @@ use super::session::Session;
 /// An agent of neutron as it reported itself.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Agent {
+    /// Its identifier.
+    pub id: String,
     /// What it is, as in `L3 agent`.
     pub agent_type: String,
     /// The program, as in `neutron-l3-agent`.
@@ -31,6 +33,12 @@ struct Agents {
 pub fn agents(session: &Session) -> Result<Vec<Agent>> {
     let list: Agents = session.get("network", "/v2.0/agents", &[])?;
     Ok(list.agents)
+}
+
+/// Removes the record of an agent; one that is gone is no error.
+pub fn delete_agent(session: &Session, id: &str) -> Result<()> {
+    let call = session.call(Method::DELETE, "network", &format!("/v2.0/agents/{id}"))?;
+    call.send()?.exists().map(drop)
 }
 
 #[derive(Deserialize)]
@@ -126,6 +134,7 @@ mod tests {
              "started_at": "2017-09-12 19:35:38", "configurations": {}}]}"#)],
         );
         let expected = Agent {
+            id: "04c62b91".into(),
             agent_type: "Open vSwitch agent".into(),
             binary: "neutron-openvswitch-agent".into(),
             host: "agenthost1".into(),

@@ -1,5 +1,7 @@
 //! What placement can count and tell apart. Reads only.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::Result;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -38,6 +40,28 @@ pub fn traits(session: &Session) -> Result<Vec<String>> {
     Ok(list.traits)
 }
 
+/// What a resource provider has to give: the classes of which it has any. Empty where there is no
+/// such provider.
+pub fn inventories(session: &Session, provider: &str) -> Result<BTreeSet<String>> {
+    #[derive(Deserialize)]
+    struct Inventories {
+        inventories: BTreeMap<String, Inventory>,
+    }
+    #[derive(Deserialize)]
+    struct Inventory {
+        total: u64,
+    }
+    let path = format!("/resource_providers/{provider}/inventories");
+    let call = session.call(Method::GET, "placement", &path)?;
+    let answer = call.header("OpenStack-API-Version", VERSION).send()?;
+    if answer.status == 404 {
+        return Ok(BTreeSet::new());
+    }
+    let list: Inventories = answer.json()?;
+    let some = list.inventories.into_iter().filter(|(_, it)| it.total > 0);
+    Ok(some.map(|(class, _)| class).collect())
+}
+
 fn get<T: DeserializeOwned>(session: &Session, path: &str) -> Result<T> {
     let call = session.call(Method::GET, "placement", path)?;
     call.header("OpenStack-API-Version", VERSION).send()?.json()
@@ -47,6 +71,21 @@ fn get<T: DeserializeOwned>(session: &Session, path: &str) -> Result<T> {
 mod tests {
     use super::*;
     use crate::resource::openstack::scripted::{cloud, lines, ok};
+
+    #[test]
+    fn what_a_provider_has_is_read() {
+        let some = ok(r#"{"resource_provider_generation": 7, "inventories": {
+            "VCPU": {"total": 2, "allocation_ratio": 4.0}, "DISK_GB": {"total": 0}}}"#);
+        let none = ("404 Not Found", vec![], String::new());
+        let (session, peer) = cloud("placement", "", vec![some, none]);
+        let found = inventories(&session, "p1").unwrap();
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["VCPU"]);
+        assert!(inventories(&session, "p2").unwrap().is_empty());
+        assert_eq!(
+            lines(&peer.join())[1],
+            "GET /resource_providers/p1/inventories"
+        );
+    }
 
     #[test]
     fn classes_and_traits_are_read() {
