@@ -37,6 +37,11 @@ impl Keys {
         Ok(Self { directory })
     }
 
+    /// Where they are kept.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The private key that logs in to every node as root.
     pub fn ssh_private_key(&self) -> PathBuf {
         self.directory.join(SSH_KEY)

@@ -18,6 +18,7 @@ pub mod inspect;
 pub mod keys;
 pub mod lab;
 pub mod manifest;
+pub mod membership;
 pub mod overlay;
 pub mod plan;
 pub mod project;

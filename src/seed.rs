@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
+use firstboot::config::Role;
 use firstboot::files::{self, Ownership};
 use firstboot::platform::Platform;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::keys::Keys;
+use crate::membership::Membership;
 use crate::site::{Node, Site, hex, is_mac_address};
 
 /// Where the agent reads what the seed says.
@@ -63,19 +65,28 @@ pub fn write_all(
 
 /// Writes the seed of one node: whole or not at all, and closed to others.
 pub fn write(site: &Site, platform: &Platform, keys: &Keys, node: &str, path: &Path) -> Result<()> {
-    let image = Seed::of(site, platform, &keys.ssh_public_key()?, node)?.image()?;
+    let image = Seed::of(site, platform, keys, node)?.image()?;
     files::replace(path, &image, Ownership::mode(0o600))
 }
 
 impl Seed {
-    /// The seed of a node. `site_key` is the public key that always may log in.
-    pub fn of(site: &Site, platform: &Platform, site_key: &str, node: &str) -> Result<Self> {
+    /// The seed of a node. The site's own key always may log in.
+    ///
+    /// # Errors
+    /// When the site has no such node, or its secrets cannot be read.
+    pub fn of(site: &Site, platform: &Platform, keys: &Keys, node: &str) -> Result<Self> {
         let release = site.release_on(platform);
-        let config = site.node_config(node, platform, release)?.to_toml()?;
+        let mut config = site.node_config(node, platform, release)?;
         let node = site.node(node)?;
+        let membership = Membership::of(site, keys.directory())?;
+        match node.role {
+            Role::Controller => config.registrar = Some(membership.registrar()),
+            Role::Compute => config.join = membership.join(&node.name),
+        }
+        let config = config.to_toml()?;
         let user_data = format!(
             "#cloud-config\n{}\n",
-            text(&user_data(site, site_key, &config))?
+            text(&user_data(site, &keys.ssh_public_key()?, &config))?
         );
         let network_config = format!("{}\n", text(&network_config(site, node))?);
         // A new id makes cloud-init start over, so that it changes exactly when the content does.

@@ -43,6 +43,10 @@ fn load(directory: &Path, text: &str) -> Site {
     Site::load(&path).unwrap()
 }
 
+fn keys(directory: &Path) -> Keys {
+    Keys::beside(&directory.join("site.toml")).unwrap()
+}
+
 fn platform() -> Platform {
     Platform::load("debian-12").unwrap()
 }
@@ -135,7 +139,7 @@ fn the_same_site_gives_the_same_bytes_and_another_another_id() {
     let directory = tempfile::tempdir().unwrap();
     let of = |text: &str| {
         let site = load(directory.path(), text);
-        Seed::of(&site, &platform(), "ssh-ed25519 AAAA site", "controller").unwrap()
+        Seed::of(&site, &platform(), &keys(directory.path()), "controller").unwrap()
     };
     let one = of(SITE);
     assert_eq!(one.image().unwrap(), of(SITE).image().unwrap());
@@ -147,7 +151,8 @@ fn the_same_site_gives_the_same_bytes_and_another_another_id() {
 fn an_unknown_node_is_answered_with_the_known_ones() {
     let directory = tempfile::tempdir().unwrap();
     let site = load(directory.path(), SITE);
-    let error = Seed::of(&site, &platform(), "key", "rack2").unwrap_err();
+    let keys = keys(directory.path());
+    let error = Seed::of(&site, &platform(), &keys, "rack2").unwrap_err();
     assert_eq!(
         error.to_string(),
         "the site has no node \"rack2\"\nhint: its nodes are controller, rack1-a"
@@ -192,14 +197,17 @@ proptest! {
     fn any_good_site_gives_seeds_that_the_agent_reads(text in sites()) {
         let directory = tempfile::tempdir().unwrap();
         let site = load(directory.path(), &text);
+        let keys = keys(directory.path());
         for node in &site.nodes {
-            let seed = Seed::of(&site, &platform(), "ssh-ed25519 AAAA", &node.name).unwrap();
+            let seed = Seed::of(&site, &platform(), &keys, &node.name).unwrap();
             let seed = read(&seed.image().unwrap());
             let content = seed.user_data["write_files"][0]["content"].as_str().unwrap();
             let config = NodeConfig::parse(content).unwrap();
             prop_assert_eq!(&config.name, &node.name);
             prop_assert_eq!(config.management.address.addr(), node.address);
             prop_assert_eq!(&config.overrides, &site.overrides);
+            prop_assert_eq!(config.join.is_some(), node.role == Role::Compute);
+            prop_assert_eq!(config.registrar.is_some(), node.role == Role::Controller);
         }
     }
 }

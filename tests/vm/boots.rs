@@ -115,8 +115,7 @@ fn a_broken_seed_is_named() {
     let (site, keys) = site();
     let (platform, _) = images();
     let controller = site.controller().name.clone();
-    let key = keys.ssh_public_key().unwrap();
-    let mut seed = Seed::of(&site, &platform, &key, &controller).unwrap();
+    let mut seed = Seed::of(&site, &platform, &keys, &controller).unwrap();
     seed.user_data = seed.user_data.replace("schema = 1", "schema = 99");
     let path = directory().join("boots/broken.seed");
     replace(&path, &seed.image().unwrap(), Ownership::mode(0o600)).unwrap();
