@@ -51,13 +51,11 @@ impl Accelerator {
             // QEMU 7.2 keeps translated code by its virtual address, so that each process would
             // have the same libraries translated anew: 50,000 blocks for one login by SSH, 14
             // with addresses that stay the same. systemd-sysctl reads the credential.
-            // Without svm a compute emulates its instances, which is slow; emulating the
-            // hardware that would run them is slower still.
             Self::Tcg => &[
                 "-accel",
                 "tcg,thread=multi",
                 "-cpu",
-                "max,svm=off",
+                "max",
                 "-smbios",
                 "type=11,value=io.systemd.credential:sysctl.extra=kernel.randomize_va_space=0",
             ],

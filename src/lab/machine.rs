@@ -337,7 +337,7 @@ mod tests {
     fn the_command_line_follows_the_machine() {
         let uefi = machine(Firmware::Uefi, Bus::Nvme).command().to_string();
         for part in [
-            "-accel tcg,thread=multi -cpu max,svm=off -smbios",
+            "-accel tcg,thread=multi -cpu max -smbios",
             "kernel.randomize_va_space=0 -smp 2 -m 6144",
             "-pidfile /lab/controller.pid",
             "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
