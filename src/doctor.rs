@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use firstboot::cmd::Cmd;
 use firstboot::files;
+use firstboot::kvm;
 use serde::Serialize;
 
 use crate::host::{self, Program};
@@ -212,7 +213,7 @@ fn available_mib(meminfo: &str) -> Option<u64> {
 fn kvm(subject: &Subject) -> Result<Item> {
     let slow = "machines of the lab are emulated, which works and is slow; \
                 for KVM, load kvm_intel or kvm_amd and join the group kvm";
-    let finding = match (&subject.kernel, accel::device()) {
+    let finding = match (&subject.kernel, kvm::device()) {
         (_, Err(reason)) => return Ok(Item::new("KVM", Standing::Poor, reason, slow)),
         (None, Ok(())) => {
             let found = "/dev/kvm opens; not tried, because no image is built yet";

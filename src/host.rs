@@ -24,6 +24,7 @@ pub const BUILD: &[Program] = &[
 pub const LAB: &[Program] = &[
     ("qemu-img", "qemu-utils"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("vde_switch", "vde-switch"),
     ("ssh", "openssh-client"),
 ];
 

@@ -29,8 +29,7 @@ const AUTHORITY: &str = "cellboot site authority";
 const LIFE: Duration = Duration::days(3650);
 /// For nodes whose clocks are late.
 const BACK_DATED: Duration = Duration::days(1);
-/// How long a token that comes with a seed is good, in seconds: seven days.
-const TOKEN_LIFE_SECONDS: u64 = 7 * 24 * 60 * 60;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// The membership secrets of a site, in its directory of secrets.
 #[derive(Debug, Clone)]
@@ -200,7 +199,7 @@ fn tokens(site: &Site, path: &Path) -> Result<BTreeMap<String, Issued>> {
                 is_changed = true;
                 Issued {
                     token: Token::generate()?,
-                    expires_at: now + TOKEN_LIFE_SECONDS,
+                    expires_at: now + site.token_days * DAY_SECONDS,
                 }
             }
         };
@@ -328,6 +327,19 @@ mod tests {
         let after = place.of("10.20.0.11", &both);
         assert_ne!(before.join("one"), after.join("one"));
         assert_eq!(before.join("two"), after.join("two"));
+    }
+
+    #[test]
+    fn the_site_says_for_how_many_days_a_token_is_good() {
+        let end = |join: &str| {
+            let computes = compute("one", "10.20.0.21") + join;
+            let membership = place().of("10.20.0.11", &computes);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            let left = membership.registrar().tokens[0].expires_at - now.as_secs();
+            left.div_ceil(DAY_SECONDS)
+        };
+        assert_eq!(end(""), 7);
+        assert_eq!(end("[join]\ntoken_days = 30\n"), 30);
     }
 
     #[test]

@@ -224,6 +224,12 @@ pub struct Overlay {
     pub vni_end: u32,
 }
 
+/// True if an interface is given by its MAC address rather than by name.
+pub fn is_mac_address(interface: &str) -> bool {
+    let pair = |part: &str| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit());
+    interface.split(':').count() == 6 && interface.split(':').all(pair)
+}
+
 impl NodeConfig {
     /// Reads the text of a `node.toml`.
     ///

@@ -23,9 +23,12 @@ pub mod ini;
 pub mod interrupt;
 pub mod join;
 pub mod journal;
+pub mod kvm;
 pub mod live;
 pub mod lock;
 pub mod log;
+pub mod members;
+pub mod newcomer;
 pub mod node;
 pub mod notify;
 pub mod overlay;
@@ -45,6 +48,7 @@ pub mod steps;
 pub mod users;
 pub mod variables;
 pub mod view;
+pub mod volume;
 pub mod wait;
 
 /// What the agent's binary carries so that its version can be read without running it.

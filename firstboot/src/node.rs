@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::config::{NodeConfig, Peer, Role};
 use crate::join::kept;
 use crate::join::protocol::Bundle;
+use crate::members::Store;
 use crate::platform::Platform;
 use crate::render::Templates;
 use crate::resource::openstack::Sessions;
@@ -32,6 +33,9 @@ pub struct Node {
     pub secrets: Secrets,
     /// What the registrar gave this node; a controller is given nothing.
     pub bundle: OnceLock<Bundle>,
+    /// The computes that the registrar had let in when this was read; a compute knows none but those
+    /// of its bundle.
+    pub members: Vec<Peer>,
     /// Logins at the cloud's own APIs, made when they are needed.
     pub sessions: Sessions,
 }
@@ -63,9 +67,12 @@ impl Node {
             Role::Controller => secrets(Path::new(paths::SECRETS))?,
             Role::Compute => Secrets::none(),
         };
-        let bundle = match config.role {
-            Role::Controller => None,
-            Role::Compute => kept::bundle(&config.name)?,
+        let (bundle, members) = match config.role {
+            Role::Controller => {
+                let known = Store::look(Path::new(paths::REGISTRAR))?;
+                (None, known.peers().collect())
+            }
+            Role::Compute => (kept::bundle(&config.name)?, Vec::new()),
         };
         Ok(Self {
             config,
@@ -73,6 +80,7 @@ impl Node {
             templates,
             secrets,
             bundle: bundle.map_or_else(OnceLock::new, OnceLock::from),
+            members,
             sessions: Sessions::default(),
         })
     }
@@ -126,6 +134,7 @@ impl Node {
                 .any(|it| it.name == peer.name || it.address == peer.address)
         };
         let given = self.bundle.get().into_iter().flat_map(|it| &it.nodes);
+        let given = given.chain(&self.members);
         seed.iter().chain(given.filter(move |peer| !known(peer)))
     }
 }
@@ -210,6 +219,7 @@ impl Node {
             templates: Templates::none(),
             secrets,
             bundle: OnceLock::new(),
+            members: Vec::new(),
             sessions: Sessions::default(),
         }
     }

@@ -16,6 +16,8 @@ pub const JOIN_KEY: &str = "/var/lib/cellboot/join/key.pem";
 pub const JOIN_BUNDLE: &str = "/var/lib/cellboot/join/bundle.json";
 /// The compute's place in its cell, once it has one (0600).
 pub const JOINED: &str = "/var/lib/cellboot/join/joined.json";
+/// What a probe boot of KVM found, on a compute.
+pub const HYPERVISOR: &str = "/var/lib/cellboot/hypervisor.json";
 /// What the last runs did: a report and a timing record, never an authority.
 pub const JOURNAL: &str = "/var/lib/cellboot/journal.json";
 /// What the agent is doing now.

@@ -4,7 +4,7 @@
 //! dns_servers}, `controller` {name, fqdn, address}, `nodes` [{name, fqdn, address, role}],
 //! `management` {address, network, prefix, gateway}, `provider` (none or {physical_network,
 //! bridge, kind, vlan_id, network, gateway}), `overlay` {vni_start, vni_end}, `secret["name"]`,
-//! `broker_user` (this node's account at the broker), `virt_type` (computes: `kvm` or `qemu`),
+//! `broker_user` (this node's account at the broker), `virt_type` (computes that know: `kvm` or `qemu`),
 //! `platform` {name, release}, `processors`.
 
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ impl<'a> Variables<'a> {
             broker_user: node.broker_user(),
             virt_type: match config.role {
                 Role::Controller => None,
-                Role::Compute => Some(Hypervisor::of_machine()?.virt_type()),
+                Role::Compute => Hypervisor::known()?.map(|it| it.virt_type()),
             },
             platform: Platform {
                 name: &node.platform.name,

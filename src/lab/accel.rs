@@ -1,25 +1,19 @@
-//! Whether KVM runs a kernel here, found out by running one.
+//! How the processors of a lab are run: by KVM where a probe boot works ([`firstboot::kvm`]).
 //!
-//! A `/dev/kvm` that opens and creates machines proves nothing: there are hosts on which every
-//! stock kernel hangs or aborts QEMU. So the image's own kernel is booted with a deadline, once
-//! for each boot of this host, kernel and QEMU, and the answer is kept in the cache.
+//! The image's own kernel is booted once for each boot of this host, kernel and QEMU, and the
+//! answer is kept in the cache.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use anyhow::{Context, Result};
-use firstboot::cmd::{Cmd, Failed};
+use firstboot::cmd::Cmd;
 use firstboot::files::{self, Ownership};
+use firstboot::kvm::{self, Finding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::probe;
 use crate::fault::Class;
-
-/// How long a kernel may take from power-on to user space before KVM counts as not working.
-/// With KVM it is less than a second; an emulated kernel would need about as long as this.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -47,7 +41,7 @@ impl Accelerator {
     /// QEMU's arguments for it.
     pub fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Kvm => &["-accel", "kvm", "-cpu", "host"],
+            Self::Kvm => kvm::ARGUMENTS,
             // QEMU 7.2 keeps translated code by its virtual address, so that each process would
             // have the same libraries translated anew: 50,000 blocks for one login by SSH, 14
             // with addresses that stay the same. systemd-sysctl reads the credential.
@@ -80,15 +74,6 @@ impl fmt::Display for Accelerator {
     }
 }
 
-/// What a probe boot found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// True if the kernel reached user space.
-    pub works: bool,
-    /// In one line, what was seen.
-    pub reason: String,
-}
-
 /// The accelerator for a choice, and a line about it when it is not what one would hope for.
 ///
 /// # Errors
@@ -118,20 +103,9 @@ pub fn choose(
     }
 }
 
-/// Whether `/dev/kvm` can be opened; an inner error says why not, in one line.
-pub fn device() -> Result<(), String> {
-    let opened = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm");
-    opened
-        .map(drop)
-        .map_err(|error| format!("/dev/kvm cannot be opened: {error}"))
-}
-
 /// Boots `kernel` under KVM, or repeats what it did when it was booted last.
 pub fn probe(kernel: &[u8], cache: &Path) -> Result<Finding> {
-    if let Err(reason) = device() {
+    if let Err(reason) = kvm::device() {
         return Ok(Finding {
             works: false,
             reason,
@@ -160,53 +134,9 @@ fn key(kernel: &[u8]) -> Result<String> {
 
 fn boot(kernel: &[u8]) -> Result<Finding> {
     let directory = tempfile::tempdir().context("making a directory for the KVM probe")?;
-    let place = |name: &str, content: &[u8]| -> Result<PathBuf> {
-        let path = directory.path().join(name);
-        files::replace(&path, content, Ownership::mode(0o600))?;
-        Ok(path)
-    };
-    let started = Instant::now();
-    let qemu = Cmd::new(super::machine::QEMU)
-        .args([
-            "-machine",
-            "q35",
-            "-m",
-            "512",
-            "-nodefaults",
-            "-display",
-            "none",
-            "-no-reboot",
-        ])
-        .args(Accelerator::Kvm.arguments().iter().copied())
-        .args([
-            "-serial",
-            "stdio",
-            "-append",
-            "console=ttyS0 panic=-1 quiet",
-            "-kernel",
-        ])
-        .path(place("kernel", kernel)?)
-        .arg("-initrd")
-        .path(place("initramfs", &probe::initramfs())?)
-        .deadline(DEADLINE);
-    let (works, reason) = match qemu.any_status() {
-        Ok(output) if String::from_utf8_lossy(&output.stdout).contains(probe::MARKER) => {
-            let seconds = started.elapsed().as_secs_f64();
-            (true, format!("a probe boot took {seconds:.1} s"))
-        }
-        Ok(output) => {
-            let noise = String::from_utf8_lossy(&output.stderr).into_owned();
-            let last = noise.lines().next().unwrap_or("no message").to_owned();
-            (false, format!("KVM ended a probe boot: {last}"))
-        }
-        Err(error) if error.downcast_ref::<Failed>().is_some() => {
-            let seconds = DEADLINE.as_secs();
-            let text = format!("KVM let a probe boot hang (nothing in {seconds} s)");
-            (false, text)
-        }
-        Err(error) => return Err(error),
-    };
-    Ok(Finding { works, reason })
+    let place = directory.path().join("kernel");
+    files::replace(&place, kernel, Ownership::mode(0o600))?;
+    kvm::boot(Path::new(super::machine::QEMU), &place)
 }
 
 #[cfg(test)]

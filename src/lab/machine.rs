@@ -204,7 +204,7 @@ impl Process {
         }
     }
 
-    fn pidfile(&self) -> PathBuf {
+    pub(super) fn pidfile(&self) -> PathBuf {
         self.directory.join(format!("{}.pid", self.name))
     }
 

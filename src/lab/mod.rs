@@ -13,12 +13,12 @@ pub mod clouds;
 pub mod console;
 pub mod machine;
 pub mod network;
-mod probe;
 mod qmp;
 pub mod serial;
 pub mod ssh;
 pub mod start;
 pub mod state;
+pub mod switch;
 pub mod timings;
 
 use std::collections::BTreeMap;
@@ -34,6 +34,7 @@ use crate::report::Report;
 use machine::Machine;
 use serial::{Event, Follow};
 use state::{Node, State};
+use switch::Switch;
 
 /// How long a node may take to its last line where the processor is not emulated.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
@@ -109,6 +110,9 @@ impl Lab {
                  hint: `cellboot lab down` throws the disk away"
             );
         }
+        for port in &node.machine.ports {
+            Switch::new(&self.directory, &port.id).start()?;
+        }
         node.boot_begins = node.machine.power_on()?;
         self.state.save(&self.directory)
     }
@@ -128,17 +132,21 @@ impl Lab {
         Ok(Standing::of(running, last))
     }
 
-    /// Waits until every node has said that it is ready, and shows what they say meanwhile.
+    /// Waits until every node has said that it is what it is for, and shows what they say meanwhile.
     ///
     /// # Errors
     /// When a node says that it failed, lacks its seed, turns itself off, or takes too long.
     pub fn await_ready(&self, report: &Report) -> Result<()> {
         for node in &self.state.nodes {
-            let stage = report.begin(format!("{}: from power-on to READY", node.machine.name));
+            let goal = match node.role {
+                Role::Controller => "READY",
+                Role::Compute => "JOINED",
+            };
+            let stage = report.begin(format!("{}: from power-on to {goal}", node.machine.name));
             let event = self.await_event(node, |said| stage.progress(said), is_the_end)?;
             match event {
                 Event::Ready { seconds, .. } | Event::Joined { seconds, .. } => {
-                    stage.finish(&format!("ready {seconds} s after power-on"));
+                    stage.finish(&format!("{goal} {seconds} s after power-on"));
                 }
                 Event::Failed { step, reason, hint } => bail!(
                     "{}: step {step} failed: {reason}\nhint: {hint}\nhint: its console is in {}",
@@ -213,6 +221,9 @@ impl Lab {
                 process.cut_power()?;
             }
         }
+        for port in self.state.nodes.iter().flat_map(|node| &node.machine.ports) {
+            Switch::new(&self.directory, &port.id).stop()?;
+        }
         if !keep {
             std::fs::remove_dir_all(&self.directory)
                 .with_context(|| format!("removing {}", self.directory.display()))?;
@@ -279,6 +290,8 @@ pub enum Standing {
     Booting,
     /// It said so, that many seconds after power-on.
     Ready(u64),
+    /// Likewise, of a compute.
+    Joined(u64),
     /// It said so.
     Failed(String),
     /// It waits for somebody to do something.
@@ -289,9 +302,8 @@ impl Standing {
     fn of(running: bool, last: Option<Event>) -> Self {
         match last {
             _ if !running => Self::Off,
-            Some(Event::Ready { seconds, .. } | Event::Joined { seconds, .. }) => {
-                Self::Ready(seconds)
-            }
+            Some(Event::Ready { seconds, .. }) => Self::Ready(seconds),
+            Some(Event::Joined { seconds, .. }) => Self::Joined(seconds),
             Some(Event::Failed { step, reason, .. }) => Self::Failed(format!("{step}: {reason}")),
             Some(Event::Waiting(what)) => Self::Waiting(what),
             Some(Event::Said(_)) | None => Self::Booting,
@@ -304,6 +316,7 @@ impl Standing {
             Self::Off => "off",
             Self::Booting => "booting",
             Self::Ready(_) => "ready",
+            Self::Joined(_) => "joined",
             Self::Failed(_) => "failed",
             Self::Waiting(_) => "waiting",
         }
@@ -317,10 +330,10 @@ impl Standing {
         }
     }
 
-    /// Seconds from power-on to READY.
+    /// Seconds from power-on to READY or JOINED.
     pub fn seconds(&self) -> Option<u64> {
         match self {
-            Self::Ready(seconds) => Some(*seconds),
+            Self::Ready(seconds) | Self::Joined(seconds) => Some(*seconds),
             _ => None,
         }
     }

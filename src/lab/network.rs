@@ -1,18 +1,22 @@
 //! The lab's networks: every address inside the site's own, every door on loopback.
 //!
-//! The management network is QEMU's user network with the site's prefix, cut off from the
-//! outside, so that a cell that comes up here came up without the Internet. The controller's
-//! machine carries it; every further machine has a wire to it, a pair of UDP ports on loopback. The provider
-//! network is a wire with nothing at its other end (or the other machines).
+//! ```text
+//! doors on loopback ─▶ user network (in the controller's QEMU) ─▶ switch ◀─ every machine
+//! ```
+//!
+//! Each network is a switch ([`super::switch`]). That of the management network has QEMU's user
+//! network on it, with the site's prefix and cut off from the outside, so that a cell that comes up
+//! here came up without the Internet. That of the provider network has the machines alone.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Context, Result, bail};
+use firstboot::config::is_mac_address;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::site::is_mac_address;
+use super::switch::Switch;
 
 /// The services of a controller that are reached from outside, with their ports.
 pub const CONTROLLER_PORTS: [(&str, u16); 8] = [
@@ -39,60 +43,31 @@ pub struct Forward {
     pub port: u16,
 }
 
-/// What is behind an interface.
+/// QEMU's user network, with its doors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Wire {
-    /// The user network itself, with its doors, shared with other machines if there are any.
-    Management {
-        /// The site's management network.
-        network: Ipv4Net,
-        /// The host's own address in it: the gateway, where the site has one.
-        host: Ipv4Addr,
-        /// Addresses that no node has, for the user network's name server and the first that it
-        /// would give out; nobody uses either.
-        spare: [Ipv4Addr; 2],
-        /// The doors of all nodes.
-        forwards: Vec<Forward>,
-    },
-    /// Only what other machines are on.
-    Bare,
+pub struct Gate {
+    /// The site's management network.
+    pub network: Ipv4Net,
+    /// The host's own address in it: the gateway, where the site has one.
+    pub host: Ipv4Addr,
+    /// Addresses that no node has, for the user network's name server and the first that it
+    /// would give out; nobody uses either.
+    pub spare: [Ipv4Addr; 2],
+    /// The doors of all nodes.
+    pub forwards: Vec<Forward>,
 }
 
-/// One network interface of a machine, and its wire.
+/// One network interface of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
-    /// Unique within the machine.
+    /// The network, which is also the name of its switch.
     pub id: String,
     /// As the site names it: a MAC address, `enp0sN` or `ensN`.
     pub interface: String,
     /// MAC address for an interface that the site gives by name.
     pub fallback_mac: String,
-    /// What is behind it.
-    pub wire: Wire,
-    /// The wires to other machines.
-    pub links: Vec<Link>,
-}
-
-/// One end of a wire between two machines: UDP ports of loopback, so that either machine may be
-/// turned off and on again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    /// The port at this end.
-    pub near: u16,
-    /// The port at the other end.
-    pub far: u16,
-}
-
-impl Link {
-    /// The same wire, seen from its other end.
-    #[must_use]
-    pub fn reversed(self) -> Self {
-        Self {
-            near: self.far,
-            far: self.near,
-        }
-    }
+    /// What this machine puts on the switch besides itself.
+    pub gate: Option<Gate>,
 }
 
 /// Where an interface has to sit so that the guest's udev gives it the site's name.
@@ -130,54 +105,32 @@ impl Port {
         Seat::of(&self.interface).map(drop)
     }
 
-    /// QEMU's arguments for the interface and its wire: a hub with the interface, the user
-    /// network and the other machines on it, as far as there are such.
+    /// QEMU's arguments for the interface and for what else the machine puts on its switch.
     pub fn arguments(&self) -> Vec<String> {
         let id = &self.id;
-        // QEMU numbers hubs; interfaces are few, so the identifier's first letter tells them apart.
-        let hub = u32::from(id.as_bytes().first().copied().unwrap_or_default());
+        let switch = Switch::socket(id);
         let mut arguments = Vec::new();
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
-        add("-netdev", format!("hubport,id={id}-nic,hubid={hub}"));
-        if let Wire::Management {
-            network,
-            host,
-            spare,
-            forwards,
-        } = &self.wire
-        {
+        add("-netdev", format!("vde,id={id}-nic,sock={switch}"));
+        if let Some(gate) = &self.gate {
             let mut user = format!(
-                "user,id={id}-user,net={network},host={host},dns={},dhcpstart={},\
-                 restrict=on,ipv6=off",
-                spare[0], spare[1]
+                "user,id={id}-user,net={},host={},dns={},dhcpstart={},restrict=on,ipv6=off",
+                gate.network, gate.host, gate.spare[0], gate.spare[1]
             );
             for Forward {
                 host_port,
                 address,
                 port,
-            } in forwards
+            } in &gate.forwards
             {
                 user += &format!(",hostfwd=tcp:127.0.0.1:{host_port}-{address}:{port}");
             }
+            // A hub is QEMU's way to connect two of its network backends.
+            let hub = format!("hubport,hubid=0,id={id}");
             add("-netdev", user);
-            add(
-                "-netdev",
-                format!("hubport,id={id}-up,hubid={hub},netdev={id}-user"),
-            );
-        }
-        for (number, Link { near, far }) in self.links.iter().enumerate() {
-            let link = format!("{id}-link{number}");
-            add(
-                "-netdev",
-                format!(
-                    "dgram,id={link},local.type=inet,local.host=127.0.0.1,local.port={near},\
-                     remote.type=inet,remote.host=127.0.0.1,remote.port={far}"
-                ),
-            );
-            add(
-                "-netdev",
-                format!("hubport,id={link}-end,hubid={hub},netdev={link}"),
-            );
+            add("-netdev", format!("{hub}-inside,netdev={id}-user"));
+            add("-netdev", format!("vde,id={id}-up,sock={switch}"));
+            add("-netdev", format!("{hub}-outside,netdev={id}-up"));
         }
         let mac = if is_mac_address(&self.interface) {
             &self.interface
@@ -200,13 +153,13 @@ impl Port {
     }
 }
 
-/// The management network of a lab with these doors.
-pub fn management(
+/// The way into the management network of a lab, with these doors.
+pub fn gate(
     network: Ipv4Net,
     gateway: Option<Ipv4Addr>,
     nodes: &[Ipv4Addr],
     forwards: Vec<Forward>,
-) -> Result<Wire> {
+) -> Result<Gate> {
     let mut free = network
         .hosts()
         .filter(|address| !nodes.contains(address) && Some(*address) != gateway);
@@ -219,7 +172,7 @@ pub fn management(
         Some(gateway) => gateway,
         None => next()?,
     };
-    Ok(Wire::Management {
+    Ok(Gate {
         network,
         host,
         spare,
@@ -252,29 +205,16 @@ pub fn doors(address: Ipv4Addr, ports: &[u16]) -> Result<BTreeMap<u16, Forward>>
     Ok(doors)
 }
 
-/// A new wire.
-pub fn link() -> Result<Link> {
-    let context = "looking for two free ports";
-    let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context(context);
-    let ends = [bind()?, bind()?];
-    let port = |end: &UdpSocket| Ok::<_, anyhow::Error>(end.local_addr().context(context)?.port());
-    Ok(Link {
-        near: port(&ends[0])?,
-        far: port(&ends[1])?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn port(interface: &str, wire: Wire, links: Vec<Link>) -> String {
+    fn port(interface: &str, gate: Option<Gate>) -> String {
         let port = Port {
             id: "management".into(),
             interface: interface.into(),
             fallback_mac: "52:54:00:00:00:01".into(),
-            wire,
-            links,
+            gate,
         };
         port.arguments().join(" ")
     }
@@ -288,38 +228,27 @@ mod tests {
             address,
             port: 22,
         };
-        let wire = management(network, None, &[address], vec![forward]).unwrap();
+        let gate = gate(network, None, &[address], vec![forward]).unwrap();
         assert_eq!(
-            port("52:54:00:aa:bb:cc", wire, Vec::new()),
-            "-netdev hubport,id=management-nic,hubid=109 \
+            port("52:54:00:aa:bb:cc", Some(gate)),
+            "-netdev vde,id=management-nic,sock=management.switch \
              -netdev user,id=management-user,net=10.20.0.0/24,host=10.20.0.4,dns=10.20.0.2,\
              dhcpstart=10.20.0.3,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:40022-10.20.0.1:22 \
-             -netdev hubport,id=management-up,hubid=109,netdev=management-user \
+             -netdev hubport,hubid=0,id=management-inside,netdev=management-user \
+             -netdev vde,id=management-up,sock=management.switch \
+             -netdev hubport,hubid=0,id=management-outside,netdev=management-up \
              -device virtio-net-pci,netdev=management-nic,mac=52:54:00:aa:bb:cc,romfile="
         );
     }
 
     #[test]
     fn an_interface_given_by_name_sits_where_udev_calls_it_so() {
-        let device = port("enp0s9", Wire::Bare, Vec::new());
+        let device = port("enp0s9", None);
         assert!(
             device.ends_with("mac=52:54:00:00:00:01,romfile=,bus=pcie.0,addr=0x9"),
             "{device}"
         );
-        let slot = port(
-            "ens5",
-            Wire::Bare,
-            vec![Link {
-                near: 5000,
-                far: 5001,
-            }],
-        );
-        assert!(
-            slot.contains(
-                "local.port=5000,remote.type=inet,remote.host=127.0.0.1,remote.port=5001"
-            ),
-            "{slot}"
-        );
+        let slot = port("ens5", None);
         assert!(
             slot.contains("pcie-root-port,id=management-slot,slot=5,chassis=5"),
             "{slot}"

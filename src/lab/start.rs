@@ -9,7 +9,7 @@ use firstboot::platform::Platform;
 use super::Lab;
 use super::accel::{self, Accelerator, Choice};
 use super::machine::{self, Bus, Firmware, Machine};
-use super::network::{self, COMPUTE_PORTS, CONTROLLER_PORTS, Port, Wire};
+use super::network::{self, COMPUTE_PORTS, CONTROLLER_PORTS, Port};
 use super::state::{Image, Node, State};
 use crate::cache::Cache;
 use crate::fault::Class;
@@ -121,26 +121,17 @@ fn layout(plan: &Plan, site: &Site, nodes: &[&site::Node]) -> Result<Vec<Node>> 
         .collect::<Result<Vec<Node>>>()?;
     // The controller's machine carries the way to every node.
     let addresses: Vec<_> = site.nodes.iter().map(|node| node.address).collect();
-    let mut doors = laid_out
+    let doors = laid_out
         .iter()
         .flat_map(|node| node.doors.values().cloned())
         .collect();
-    let management = &site.management;
-    let (controller, computes) = laid_out
-        .split_first_mut()
-        .context("finding the controller among the nodes")?;
-    for near in &mut controller.machine.ports {
-        if near.id == MANAGEMENT {
-            let (network, gateway) = (management.network, management.gateway);
-            near.wire =
-                network::management(network, gateway, &addresses, std::mem::take(&mut doors))?;
-        }
-        let ends = computes.iter_mut().flat_map(|node| &mut node.machine.ports);
-        for far in ends.filter(|far| far.id == near.id) {
-            let link = network::link()?;
-            near.links.push(link);
-            far.links.push(link.reversed());
-        }
+    let (network, gateway) = (site.management.network, site.management.gateway);
+    let gate = network::gate(network, gateway, &addresses, doors)?;
+    let controller = laid_out.first_mut();
+    let controller = controller.context("finding the controller among the nodes")?;
+    let mut ports = controller.machine.ports.iter_mut();
+    if let Some(port) = ports.find(|port| port.id == MANAGEMENT) {
+        port.gate = Some(gate);
     }
     Ok(laid_out)
 }
@@ -200,8 +191,7 @@ fn interfaces(node: &site::Node, number: usize) -> Result<Vec<Port>> {
             id: id.to_owned(),
             interface: interface.clone(),
             fallback_mac: format!("52:54:00:ce:{index:02x}:{:02x}", number % 256),
-            wire: Wire::Bare,
-            links: Vec::new(),
+            gate: None,
         };
         port.check()?;
         ports.push(port);

@@ -39,9 +39,9 @@ fn parse(event: &Event) -> Option<Timing> {
     })
 }
 
-/// The steps of the controller's present boot, longest first, for people.
-pub fn table(lab: &Lab) -> Result<Option<String>> {
-    let mut timings = of(lab, lab.node(None)?)?;
+/// The steps of a node's present boot, longest first, for people.
+pub fn table(lab: &Lab, node: &Node) -> Result<Option<String>> {
+    let mut timings = of(lab, node)?;
     timings.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     if timings.is_empty() {
         return Ok(None);

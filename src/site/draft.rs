@@ -30,6 +30,7 @@ pub(super) struct Draft {
     pub(super) provider: Option<DraftProvider>,
     pub(super) vni_range: Option<Located<(u32, u32)>>,
     pub(super) authorized_keys: Vec<String>,
+    pub(super) token_days: Option<Located<u64>>,
     pub(super) disk_size_gib: Option<Located<u64>>,
     pub(super) overrides: Overrides,
 }
@@ -72,6 +73,7 @@ impl Draft {
         let mirrors = platform.table(reader, "platform.mirrors");
         let management = reader.table(root, "management");
         let overlay = reader.table(root, "overlay");
+        let join = reader.table(root, "join");
         let image = reader.table(root, "image");
         let ssh = reader.table(root, "ssh");
         let provider = read_provider(reader, root);
@@ -95,6 +97,7 @@ impl Draft {
             provider,
             vni_range: overlay.text(reader, "vni_range", value::vni_range),
             authorized_keys: ssh::read(reader, ssh, directory),
+            token_days: join.number(reader, "token_days", 1..=365),
             disk_size_gib: image.number(reader, "disk_size_gib", 10..=16384),
             overrides: overrides::read(reader, root),
         }
@@ -131,6 +134,7 @@ impl Draft {
             provider,
             vni_range: self.vni_range?.value,
             authorized_keys: self.authorized_keys,
+            token_days: self.token_days?.value,
             disk_size_gib: self.disk_size_gib?.value,
             overrides: self.overrides,
         })
@@ -255,7 +259,7 @@ fn read_counted(
         table.require(reader, "first_address");
         table.require(reader, "interface");
     }
-    let mac = |interface: &&Located<String>| super::is_mac_address(&interface.value);
+    let mac = |interface: &&Located<String>| firstboot::config::is_mac_address(&interface.value);
     if count > 1 {
         for interface in [&interface, &own].into_iter().flatten().filter(mac) {
             let problem = interface.problem(

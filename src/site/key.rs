@@ -59,7 +59,7 @@ pub const SERVICES: [&str; 10] = [
 ];
 
 /// Every table, in the order in which people write them.
-pub const TABLES: [Table; 12] = [
+pub const TABLES: [Table; 13] = [
     table("site", "[site]", true, "The cloud itself."),
     table(
         "platform",
@@ -108,6 +108,12 @@ pub const TABLES: [Table; 12] = [
         false,
         "Who may log in to the nodes as root, besides the site's own key in \
          `secrets/ssh_ed25519`. There are no passwords.",
+    ),
+    table(
+        "join",
+        "[join]",
+        false,
+        "How computes are let into the cell. Each seed of a compute carries a token of its own.",
     ),
     table("image", "[image]", false, "The disk images."),
     table(
@@ -433,6 +439,15 @@ pub const KEYS: &[Key] = &[
         absent: Absent::Default("[]"),
         example: r#"["~/.ssh/id_ed25519.pub"]"#,
         meaning: "Files of public keys, read when seeds are written.",
+    },
+    Key {
+        table: "join",
+        name: "token_days",
+        expected: "a number from 1 to 365",
+        absent: Absent::Default("7"),
+        example: "7",
+        meaning: "For how many days the tokens in the seeds let their computes in. Tokens that \
+                  exist keep their end; one that has ended is made again with the next seed.",
     },
     Key {
         table: "image",

@@ -65,6 +65,8 @@ pub struct Site {
     pub vni_range: (u32, u32),
     /// Public keys that may log in to every node, each a line of `authorized_keys`.
     pub authorized_keys: Vec<String>,
+    /// For how many days the token of a compute's seed is good.
+    pub token_days: u64,
     /// Virtual size of the disk images, in GiB.
     pub disk_size_gib: u64,
     /// Options of services that the site sets itself.
@@ -272,12 +274,6 @@ impl Node {
             address: self.address,
         }
     }
-}
-
-/// True if an interface is given by its MAC address rather than by name.
-pub fn is_mac_address(interface: &str) -> bool {
-    let pair = |part: &str| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit());
-    interface.split(':').count() == 6 && interface.split(':').all(pair)
 }
 
 /// Bytes as lower case hexadecimal digits.

@@ -24,7 +24,14 @@ impl Starter {
             format!("52:54:00:{first:02x}:{second:02x}:{card:02x}")
         };
         let (controller, controller_provider) = (mac(0x00), mac(0x01));
-        let (compute, compute_provider) = (mac(0x10), mac(0x11));
+        let compute = |number: u8| {
+            let (interface, provider_interface) = (mac(number * 0x10), mac(number * 0x10 + 1));
+            format!(
+                "[[compute]]\nname = \"compute{number}\"\naddress = \"10.20.0.2{number}\"\n\
+                 interface = \"{interface}\"\nprovider_interface = \"{provider_interface}\"\n"
+            )
+        };
+        let computes = [1, 2].map(compute).join("\n");
         format!(
             r#"# One cloud. This file works as it is: `make images`, then `cellboot lab up`.
 # `cellboot check` says everything that is wrong with it; docs/site.md explains every key.
@@ -55,14 +62,8 @@ address = "10.20.0.11"
 interface = "{controller}"
 provider_interface = "{controller_provider}"
 
-# For more computes name the interfaces instead, or describe each in a [[compute]] table.
-[computes]
-count = 1
-name_prefix = "compute"
-first_address = "10.20.0.21"
-interface = "{compute}"
-provider_interface = "{compute_provider}"
-
+# One table for each compute. Many that are alike are shorter as one [computes] table with a count.
+{computes}
 # The network that reaches the outside. 203.0.113.0/24 is for documentation: put yours here, or
 # remove the table for a cloud that has none.
 [provider]
@@ -105,12 +106,14 @@ mod tests {
         };
         let site = Site::parse(&starter.text(), Path::new("site.toml")).unwrap();
         let site = site.unwrap();
-        assert_eq!(site.nodes.len(), 2);
+        let names: Vec<&str> = site.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names, ["controller", "compute1", "compute2"]);
         assert_eq!(site.controller().interface, "52:54:00:ab:01:00");
         assert_eq!(
-            site.nodes[1].provider_interface.as_deref(),
-            Some("52:54:00:ab:01:11")
+            site.nodes[2].provider_interface.as_deref(),
+            Some("52:54:00:ab:01:21")
         );
+        assert_eq!(site.nodes[2].address.to_string(), "10.20.0.22");
         assert_eq!(
             site.provider.map(|p| p.network.to_string()).as_deref(),
             Some("203.0.113.0/24")

@@ -166,7 +166,7 @@ pub(super) fn interface(text: &str) -> Value<String> {
 
 fn mac_address(text: &str) -> Value<String> {
     let lower = text.to_ascii_lowercase();
-    if !super::is_mac_address(&lower) {
+    if !firstboot::config::is_mac_address(&lower) {
         return Err("is not six pairs of hexadecimal digits with colons between them".into());
     }
     let first = u8::from_str_radix(&lower[..2], 16).unwrap_or_default();

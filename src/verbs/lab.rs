@@ -153,8 +153,10 @@ fn up(file: &Path, directory: PathBuf, up: &Up) -> Result<()> {
         }
         return Err(error);
     }
-    if let Some(table) = timings::table(&lab)? {
-        report.note(&table);
+    for node in lab.nodes() {
+        if let Some(table) = timings::table(&lab, node)? {
+            report.note(&format!("{}, step by step:\n{table}", node.machine.name));
+        }
     }
     status(&lab, up.json)
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use cellboot::keys::Keys;
-use cellboot::seed::{self, Seed};
+use cellboot::seed;
 use cellboot::site::Site;
 use firstboot::config::{NodeConfig, Role};
 use firstboot::files::{self, Ownership};
@@ -139,7 +139,7 @@ fn the_same_site_gives_the_same_bytes_and_another_another_id() {
     let directory = tempfile::tempdir().unwrap();
     let of = |text: &str| {
         let site = load(directory.path(), text);
-        Seed::of(&site, &platform(), &keys(directory.path()), "controller").unwrap()
+        seed::of(&site, &platform(), &keys(directory.path()), "controller").unwrap()
     };
     let one = of(SITE);
     assert_eq!(one.image().unwrap(), of(SITE).image().unwrap());
@@ -152,7 +152,7 @@ fn an_unknown_node_is_answered_with_the_known_ones() {
     let directory = tempfile::tempdir().unwrap();
     let site = load(directory.path(), SITE);
     let keys = keys(directory.path());
-    let error = Seed::of(&site, &platform(), &keys, "rack2").unwrap_err();
+    let error = seed::of(&site, &platform(), &keys, "rack2").unwrap_err();
     assert_eq!(
         error.to_string(),
         "the site has no node \"rack2\"\nhint: its nodes are controller, rack1-a"
@@ -199,7 +199,7 @@ proptest! {
         let site = load(directory.path(), &text);
         let keys = keys(directory.path());
         for node in &site.nodes {
-            let seed = Seed::of(&site, &platform(), &keys, &node.name).unwrap();
+            let seed = seed::of(&site, &platform(), &keys, &node.name).unwrap();
             let seed = read(&seed.image().unwrap());
             let content = seed.user_data["write_files"][0]["content"].as_str().unwrap();
             let config = NodeConfig::parse(content).unwrap();

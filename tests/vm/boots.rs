@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cellboot::lab::machine::{self, Bus, Firmware};
 use cellboot::lab::serial::{Event, Follow};
 use cellboot::lab::start;
-use cellboot::seed::Seed;
+use cellboot::seed;
 use firstboot::cmd::Cmd;
 use firstboot::config::Role;
 use firstboot::files::{Ownership, replace};
@@ -115,7 +115,7 @@ fn a_broken_seed_is_named() {
     let (site, keys) = site();
     let (platform, _) = images();
     let controller = site.controller().name.clone();
-    let mut seed = Seed::of(&site, &platform, &keys, &controller).unwrap();
+    let mut seed = seed::of(&site, &platform, &keys, &controller).unwrap();
     seed.user_data = seed.user_data.replace("schema = 1", "schema = 99");
     let path = directory().join("boots/broken.seed");
     replace(&path, &seed.image().unwrap(), Ownership::mode(0o600)).unwrap();
@@ -175,4 +175,20 @@ fn the_guest_of_the_smoke_test_speaks() {
         })
     });
     spoken.unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+#[test]
+#[ignore = "needs vde_switch: make test"]
+fn a_switch_that_was_killed_is_started_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let switch = Switch::new(directory.path(), "management");
+    let socket = directory.path().join("management.switch/ctl");
+    let connect = || std::os::unix::net::UnixStream::connect(&socket);
+    for _ in 0..2 {
+        switch.start().unwrap();
+        switch.start().unwrap();
+        connect().unwrap();
+        switch.stop().unwrap();
+        assert!(connect().is_err(), "it goes on");
+    }
 }

@@ -68,7 +68,7 @@ fn a_controller_survives_power_cuts_and_keeps_its_promises() {
         .unwrap();
     assert!(matches!(end, Event::Ready { .. }), "{end:?}");
     println!("{end:?}");
-    if let Some(table) = timings::table(&lab).unwrap() {
+    if let Some(table) = timings::table(&lab, lab.node(None).unwrap()).unwrap() {
         println!("{table}");
     }
 

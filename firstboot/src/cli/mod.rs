@@ -6,8 +6,10 @@ mod apply;
 mod graph;
 mod logs;
 mod look;
+mod node;
 mod registrar;
 mod status;
+mod token;
 mod verify;
 mod wait;
 
@@ -60,10 +62,10 @@ enum Verb {
     Verify(verify::Arguments),
     /// Make, list and revoke the tokens that computes join with (on a controller)
     #[command(subcommand)]
-    Token(registrar::TokenVerb),
+    Token(token::Verb),
     /// List and remove the computes of the cell (on a controller)
     #[command(subcommand)]
-    Node(registrar::NodeVerb),
+    Node(node::Verb),
     /// Let computes in (what cellboot-registrar.service runs)
     #[command(hide = true)]
     Registrar,
@@ -108,8 +110,8 @@ pub fn main() -> ExitCode {
         Verb::Status(arguments) => status::run(arguments),
         Verb::Logs(arguments) => logs::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
-        Verb::Token(verb) => registrar::token(verb),
-        Verb::Node(verb) => registrar::node(verb),
+        Verb::Token(verb) => token::run(verb),
+        Verb::Node(verb) => node::run(verb),
         Verb::Registrar => registrar::serve(),
         Verb::Wait(arguments) => wait::run(arguments),
     };

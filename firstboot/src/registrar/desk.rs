@@ -10,15 +10,14 @@ use anyhow::{Context as _, Result};
 use super::discovery::Discovery;
 use super::policy::{self, Circumstances};
 use super::server::Desk;
-use super::store::{Member, Store};
-use crate::config::{Peer, Role};
 use crate::files;
 use crate::join::protocol::{
     Bundle, Cause, EnrolRequest, Enrolled, Health, KeyHash, ReadyAnswer, Refusal, VERSION,
 };
+use crate::members::{Member, Store};
 use crate::node::Node;
 use crate::resource::broker;
-use crate::{clock, secrets};
+use crate::{clock, secrets, steps};
 
 const KERNEL_UUID: &str = "/proc/sys/kernel/random/uuid";
 /// What a compute is given of the controller's passwords: those of the services that its own
@@ -30,8 +29,8 @@ pub struct Registrar {
     node: Arc<Node>,
     store: Store,
     discovery: Arc<Discovery>,
-    /// One account at a time: each needs an Erlang machine of its own.
-    broker: Mutex<()>,
+    /// One change to the controller at a time; each account needs an Erlang machine of its own.
+    one_at_a_time: Mutex<()>,
 }
 
 impl Registrar {
@@ -41,8 +40,13 @@ impl Registrar {
             node,
             store,
             discovery,
-            broker: Mutex::default(),
+            one_at_a_time: Mutex::default(),
         }
+    }
+
+    /// True if the controller's seed names the node.
+    fn is_of_seed(&self, name: &str) -> bool {
+        self.node.config.nodes.iter().any(|peer| peer.name == name)
     }
 
     /// The node of this key.
@@ -75,8 +79,24 @@ impl Registrar {
 
     fn give(&self, name: &str, member: &Member) -> Result<Bundle> {
         {
-            let _one = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
-            broker::ensure_account(&self.node, name, &member.broker_password)?;
+            let _one = self.one_at_a_time.lock();
+            let _one = _one.unwrap_or_else(PoisonError::into_inner);
+            if !self.is_of_seed(name) {
+                // The controller was made without this one: its packets have to be let in.
+                steps::meet_neighbours(&Node::load()?)?;
+            }
+            // Whoever else was let in meanwhile is served by the same run.
+            let members = self.store.read()?.nodes;
+            let others = members.iter().filter(|(other, _)| *other != name);
+            let others = others.map(|(other, it)| (other.as_str(), it.broker_password.as_str()));
+            let mut accounts = vec![(name, member.broker_password.as_str())];
+            accounts.extend(others);
+            broker::ensure_accounts(&self.node, &accounts)?;
+            // `node remove` may have come between: what it removed must not be there again.
+            let now = self.store.read()?.nodes;
+            for (gone, _) in accounts.iter().filter(|(it, _)| !now.contains_key(*it)) {
+                broker::remove_account(&self.node, gone)?;
+            }
         }
         let mut secrets = BTreeMap::from([("rabbitmq".to_owned(), member.broker_password.clone())]);
         for name in GIVEN {
@@ -84,15 +104,9 @@ impl Registrar {
             secrets.insert(name.to_owned(), value.to_owned());
         }
         let mut nodes = self.node.config.nodes.clone();
-        for (name, member) in self.store.read()?.nodes {
-            if !nodes.iter().any(|peer| peer.name == name) {
-                nodes.push(Peer {
-                    name,
-                    role: Role::Compute,
-                    address: member.address,
-                });
-            }
-        }
+        let members = self.store.read()?;
+        let others = members.peers().filter(|it| !self.is_of_seed(&it.name));
+        nodes.extend(others);
         Ok(Bundle {
             version: VERSION,
             name: name.to_owned(),
@@ -127,12 +141,7 @@ impl Desk for Registrar {
     fn bundle(&self, key: &KeyHash) -> std::result::Result<Bundle, Refusal> {
         let (name, member) = self.member(key)?;
         let bundle = self.give(&name, &member);
-        // `node remove` may have come between: what it removed must not be there again.
-        if self.member(key).is_err() {
-            let removed = broker::remove_account(&self.node, &name);
-            removed.map_err(|error| unavailable(&error))?;
-            return Err(unknown_key());
-        }
+        self.member(key)?;
         bundle.map_err(|error| unavailable(&error))
     }
 

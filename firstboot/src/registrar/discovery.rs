@@ -37,7 +37,8 @@ pub struct View {
     pub services: BTreeMap<String, Service>,
     /// Hosts whose Open vSwitch agent reports.
     pub switched: BTreeSet<String>,
-    /// UUID of each host's hypervisor, which is that of its resource provider.
+    /// UUID of each host's hypervisor, which is that of its resource provider. Nova shows only
+    /// those of hosts that are mapped.
     pub hypervisors: BTreeMap<String, String>,
     /// Name and UUID of the cell of each host that is mapped.
     pub cells: BTreeMap<String, (String, String)>,
@@ -208,25 +209,27 @@ fn standing(view: &View, host: &str) -> Standing {
     let Some(service) = view.services.get(host).filter(|service| service.is_up) else {
         return missing("nova-compute");
     };
+    // Nova shows no hypervisor of a host that is in no cell, and a host can be mapped while its
+    // agent still loads: nothing goes there before it is enabled.
+    let Some((cell, cell_uuid)) = view.cells.get(host) else {
+        return Standing::Unmapped;
+    };
     if !view.switched.contains(host) {
         return missing("the Open vSwitch agent");
     }
     let Some(provider) = view.hypervisors.get(host) else {
         return missing("the hypervisor");
     };
-    match view.cells.get(host) {
-        None => Standing::Unmapped,
-        Some((cell, cell_uuid)) => Standing::Mapped(
-            Membership {
-                cell: cell.clone(),
-                cell_uuid: cell_uuid.clone(),
-                service: service.id.clone(),
-                provider: provider.clone(),
-                milliseconds: 0,
-            },
-            service.clone(),
-        ),
-    }
+    Standing::Mapped(
+        Membership {
+            cell: cell.clone(),
+            cell_uuid: cell_uuid.clone(),
+            service: service.id.clone(),
+            provider: provider.clone(),
+            milliseconds: 0,
+        },
+        service.clone(),
+    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -272,7 +275,12 @@ mod tests {
 
     impl Cloud for Recorded {
         fn view(&self) -> Result<View> {
-            Ok(self.view.lock().unwrap().clone())
+            let mut view = self.view.lock().unwrap().clone();
+            let View {
+                hypervisors, cells, ..
+            } = &mut view;
+            hypervisors.retain(|host, _| cells.contains_key(host));
+            Ok(view)
         }
 
         fn discover_hosts(&self) -> Result<()> {
@@ -333,7 +341,9 @@ mod tests {
         assert_eq!(waiting("c0"), "the hypervisor of c0 to report");
         recorded.view.lock().unwrap().switched.clear();
         assert_eq!(waiting("c0"), "the Open vSwitch agent of c0 to report");
-        assert_eq!(*recorded.runs.lock().unwrap(), 0);
+        // Mapped meanwhile, once, and not enabled.
+        assert_eq!(*recorded.runs.lock().unwrap(), 1);
+        assert_eq!(recorded.enabled(), 0);
     }
 
     #[test]

@@ -13,4 +13,3 @@ pub mod discovery;
 pub mod policy;
 pub mod removal;
 pub mod server;
-pub mod store;

@@ -5,8 +5,7 @@ use crate::config::{Peer, Role};
 use crate::join::protocol::{
     CLOCK_LIMIT_SECONDS, Cause, EnrolRequest, Enrolled, KeyHash, Refusal, VERSION,
 };
-
-use super::store::{Member, State};
+use crate::members::{Known, Member, State};
 
 /// What the decision knows besides: the site, the time, and what a new node would be given.
 #[derive(Debug, Clone)]
@@ -128,7 +127,7 @@ fn clocks_agree(now: u64, clock: u64) -> Result<(), Refusal> {
     ))
 }
 
-fn is_good(known: &super::store::Known, now: u64, name: &str) -> Result<(), Refusal> {
+fn is_good(known: &Known, now: u64, name: &str) -> Result<(), Refusal> {
     let id = &known.grant.id;
     let renew = format!("run `firstboot token create --node {name}` on the controller");
     if known.revoked {

@@ -4,10 +4,11 @@
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::cloud::cells_of_hosts;
-use super::store::Store;
+use crate::members::Store;
 use crate::node::Node;
 use crate::resource::broker;
 use crate::resource::openstack::{Session, compute, network};
+use crate::steps;
 
 /// Removes a node's service, mapping, provider, agents, account and key.
 ///
@@ -59,6 +60,8 @@ pub fn remove(node: &Node, store: &Store, name: &str, mut say: impl FnMut(&str))
         say(&format!("removing its {}", agent.agent_type));
         network::delete_agent(session, &agent.id)?;
     }
+    // Its packets are let in no longer, if it was a node that the controller's seed does not name.
+    steps::meet_neighbours(&Node::load()?)?;
     let mapped = cells_of_hosts(node).context("looking whether it is gone")?;
     ensure!(
         !mapped.contains_key(name),

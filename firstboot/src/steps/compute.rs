@@ -32,17 +32,20 @@ pub(super) fn steps() -> Vec<Step> {
         // It tells Nova the host's name, and Nova must never see another one.
         .needs(["base/hostname"])
         .weight(10),
-        Step::new("nova/virtualization", "the processor runs instances itself")
+        Step::new("nova/virtualization", "what runs instances is known")
             .needs(["base/preflight"])
-            .hint("read /proc/cpuinfo")
+            .hint("look whether QEMU starts; /var/lib/cellboot/hypervisor.json says what was found")
+            .weight(10)
             .check(|_| {
-                Ok(match Hypervisor::of_machine()? {
-                    Hypervisor::Kvm => Check::Done,
-                    Hypervisor::Emulated(why) => {
+                Ok(match Hypervisor::known()? {
+                    None => Check::Todo("nobody has tried whether KVM works here".into()),
+                    Some(Hypervisor::Kvm) => Check::Done,
+                    Some(Hypervisor::Emulated(why)) => {
                         Check::Warn(format!("instances are emulated, slowly: {why}"))
                     }
                 })
-            }),
+            })
+            .apply(|context| Hypervisor::probe(&context.platform)),
         // Nova would write it itself, without making sure that it is on the disk: power lost then
         // leaves an empty file, which it refuses for good. Releases before Antelope ignore it.
         Step::new("nova/compute-id", "the host has its identity in the cell")
@@ -64,7 +67,7 @@ pub(super) fn steps() -> Vec<Step> {
             "nova-compute's file is rendered",
             NOVA,
         )
-        .needs(["join/enrolled"]),
+        .needs(["join/enrolled", "nova/virtualization"]),
         shape::rendered(
             "neutron/compute-config",
             "the files of the virtual switch's agent are rendered",

@@ -19,7 +19,7 @@ use crate::join::key::NodeKey;
 use crate::join::protocol::{
     Bundle, EnrolRequest, Enrolled, Membership, PORT, ReadyAnswer, Refusal, VERSION,
 };
-use crate::node::NotJoined;
+use crate::node::{Node, NotJoined};
 use crate::paths;
 use crate::resource::config;
 use crate::step::{Check, Context, Step};
@@ -68,10 +68,7 @@ pub(super) fn steps() -> Vec<Step> {
                 Check::Done => firewall::SERVICE.check(context),
                 other => Ok(other),
             })
-            .apply(|context| {
-                config::write(context, NEIGHBOURS)?;
-                firewall::SERVICE.start(context)
-            }),
+            .apply(|context| meet_neighbours(context)),
         // At a later boot the controller may still be off: its services start when it is back,
         // and none of them has to be restarted then.
         Step::new("join/controller", "the controller listens to this node")
@@ -93,6 +90,16 @@ pub(super) fn steps() -> Vec<Step> {
             })
             .apply(map),
     ]
+}
+
+/// Puts every node that this one knows of into its table of hosts and its packet filter.
+///
+/// # Errors
+/// When a file cannot be written or the packet filter does not take it.
+pub fn meet_neighbours(node: &Node) -> Result<()> {
+    config::write(node, NEIGHBOURS)?;
+    let say = &|_: &str| {};
+    firewall::SERVICE.start(&Context { node, say })
 }
 
 fn enrol(context: &Context) -> Result<()> {
@@ -220,7 +227,6 @@ mod tests {
     use super::*;
     use crate::config::Role;
     use crate::join::protocol::Cause;
-    use crate::node::Node;
     use std::io::{Error, ErrorKind};
     use std::sync::Mutex;
 

@@ -29,6 +29,7 @@ mod verify;
 
 use crate::step::Step;
 
+pub use join::meet_neighbours;
 pub use neutron::wait_for_rpc;
 
 /// What every node makes true before it can be anything.
@@ -214,7 +215,10 @@ mod tests {
     fn a_compute_follows_the_clock_of_the_controller() {
         let node = Node::example(Role::Compute);
         let chrony = text(&texts(&node, "common"), "/etc/chrony/chrony.conf");
-        assert!(chrony.contains("\nserver 10.20.0.11 iburst\n"), "{chrony}");
+        assert!(
+            chrony.contains("\nserver 10.20.0.11 iburst maxpoll 5\n"),
+            "{chrony}"
+        );
         assert!(!chrony.contains("allow"), "{chrony}");
     }
 

@@ -6,17 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::shape;
 use crate::files::{self, Ownership};
 use crate::node::{BROKER_USER, Node};
 use crate::resource::amqp::{self, Login};
-use crate::resource::config;
 use crate::resource::unit::Running;
+use crate::resource::{broker, config};
 use crate::step::{Check, Step};
 use crate::users;
 use crate::wait::Probe;
@@ -98,56 +94,11 @@ fn address(node: &Node) -> SocketAddr {
 }
 
 fn definitions(node: &Node) -> Result<(String, Ownership)> {
-    let hash = password_hash(node.secrets.get("rabbitmq")?);
-    let all = ".*";
-    let definitions = json!({
-        "users": [{
-            "name": USER,
-            "password_hash": hash,
-            "hashing_algorithm": "rabbit_password_hashing_sha256",
-            "tags": "",
-        }],
-        "vhosts": [{"name": "/"}],
-        "permissions": [
-            {"user": USER, "vhost": "/", "configure": all, "write": all, "read": all},
-        ],
-    });
+    let definitions = broker::definitions([(USER, node.secrets.get("rabbitmq")?)]);
     let owner = users::owner("root:rabbitmq")?;
     let ownership = Ownership {
         mode: 0o640,
         owner: Some(owner),
     };
     Ok((format!("{definitions:#}\n"), ownership))
-}
-
-/// RabbitMQ's own form: base64 of salt and SHA-256(salt, password). The salt comes from the
-/// password, so that the file is the same every time; it protects short passwords that several
-/// accounts share, and this one has 190 random bits and one owner.
-fn password_hash(password: &str) -> String {
-    let salt: [u8; 4] = {
-        let digest = Sha256::digest(format!("cellboot rabbitmq salt\0{password}"));
-        [digest[0], digest[1], digest[2], digest[3]]
-    };
-    let digest = Sha256::new()
-        .chain_update(salt)
-        .chain_update(password)
-        .finalize();
-    STANDARD.encode([salt.as_slice(), digest.as_slice()].concat())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hash_is_a_salt_and_a_digest_of_both() {
-        let raw = STANDARD.decode(password_hash("secret")).unwrap();
-        let (salt, digest) = raw.split_at(4);
-        assert_eq!(
-            digest,
-            Sha256::digest([salt, b"secret"].concat()).as_slice()
-        );
-        assert_eq!(password_hash("secret"), password_hash("secret"));
-        assert_ne!(password_hash("secret"), password_hash("Secret"));
-    }
 }

@@ -52,6 +52,7 @@ fn node() -> Node {
         templates: Templates::none(),
         secrets: Secrets::none(),
         bundle: OnceLock::new(),
+        members: Vec::new(),
         sessions: Default::default(),
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::site::draft::Draft;
-use crate::site::is_mac_address;
 use crate::site::problem::Problem;
 use crate::site::reader::Located;
+use firstboot::config::is_mac_address;
 
 pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
     let mut problems = Vec::new();

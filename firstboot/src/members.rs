@@ -1,4 +1,4 @@
-//! What the registrar remembers: one file, whole at every instant.
+//! What a controller remembers of tokens and computes: one file, whole at every instant.
 //!
 //! The service and the commands share it: each change takes the lock, reads, decides, and replaces
 //! the file before anybody is told. A power cut leaves the state before or the state after.
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::config::TokenGrant;
+use crate::config::{Peer, Role, TokenGrant};
 use crate::files::{self, Ownership};
 use crate::join::protocol::{KeyHash, Membership};
 use crate::lock::Lock;
@@ -94,6 +94,15 @@ impl State {
         }
     }
 
+    /// The computes that were let in, as other nodes see them.
+    pub fn peers(&self) -> impl Iterator<Item = Peer> {
+        self.nodes.iter().map(|(name, member)| Peer {
+            name: name.clone(),
+            role: Role::Compute,
+            address: member.address,
+        })
+    }
+
     /// The node of this key.
     pub fn node_of(&self, key: &KeyHash) -> Option<(&str, &Member)> {
         let found = self.nodes.iter().find(|(_, member)| member.key == *key);
@@ -108,6 +117,15 @@ pub struct Store {
 }
 
 impl Store {
+    /// What is known in a directory, which need not be there: nothing is made.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn look(directory: &Path) -> Result<State> {
+        let directory = directory.to_owned();
+        Self { directory }.read()
+    }
+
     /// The store in a directory; it is made, closed to others, where there is none.
     ///
     /// # Errors

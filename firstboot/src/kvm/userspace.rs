@@ -1,8 +1,7 @@
-//! What the KVM probe boots: a user space of 193 bytes, packed as the kernel wants it.
+//! What the probe boots: a user space of 193 bytes, packed as the kernel wants it.
 //!
-//! The kernel is the image's own, because a virtual CPU that runs a boot sector may still hang a
-//! real kernel. The user space is ours, so that the answer does not depend on a distribution's
-//! initramfs and comes at once. Nothing here is run on this host.
+//! It is ours, so that the answer does not depend on a distribution's initramfs and comes at once.
+//! Nothing here is run on this host.
 
 /// What the probe's user space says on the serial console before it powers the machine off.
 pub(super) const MARKER: &str = "cellboot: userspace runs";
