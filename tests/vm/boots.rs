@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use cellboot::lab::machine::{self, Bus, Firmware};
 use cellboot::lab::serial::{Event, Follow};
 use cellboot::lab::start;
+use cellboot::lab::switch::Switch;
 use cellboot::seed;
 use firstboot::cmd::Cmd;
 use firstboot::config::Role;
