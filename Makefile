@@ -39,10 +39,11 @@ check: ## format, lints and the tests that need no machine
 	cargo test --workspace --quiet
 
 test: check images $(VENV) ## every test, boots of the images in QEMU included
-	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture
+	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture --skip soak::
 
-soak: images $(VENV) ## the controller through ten power cuts at steps drawn by lot (CUTS=10)
-	OUT=$(OUT) CUTS=$(CUTS) cargo test --test vm -- --ignored --test-threads=1 --nocapture a_controller
+soak: images $(VENV) ## what takes hours: ten power cuts (CUTS=10), the life of a cell with two computes
+	OUT=$(OUT) CUTS=$(CUTS) cargo test --test vm -- --ignored --test-threads=1 --nocapture \
+		a_controller soak::
 
 bench: images ## measure builds and the first boot, as ratios
 	cargo bench --quiet --bench ratios

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import sys
+import time
 
 import openstack
 import requests
@@ -182,6 +183,30 @@ CHECKS = [
 ]
 
 
+def connect():
+    """The cloud of the file that OS_CLIENT_CONFIG_FILE names."""
+    clouds = openstack.config.OpenStackConfig().get_cloud_names()
+    return openstack.connect(cloud=sorted(clouds)[0], api_timeout=PATIENCE)
+
+
+def run(checks, cloud, doors, seconds=None):
+    """Whether all of them hold; ends with the first that does not."""
+    for check in checks:
+        began = time.monotonic()
+        try:
+            check(cloud, doors)
+        except Wrong as wrong:
+            print(f"FAILED {check.__name__}: saw {wrong}", flush=True)
+            return False
+        except Exception as error:  # whatever a client library throws is a finding
+            print(f"FAILED {check.__name__}: {type(error).__name__}: {error}", flush=True)
+            return False
+        if seconds is not None:
+            seconds[check.__name__] = round(time.monotonic() - began, 1)
+        print(f"ok {check.__name__}", flush=True)
+    return True
+
+
 def door(text):
     return tuple(int(part) for part in text.split(":"))
 
@@ -199,19 +224,7 @@ def main():
         help="a port of the controller that must not answer through its door on loopback",
     )
     doors = parser.parse_args()
-    clouds = openstack.config.OpenStackConfig().get_cloud_names()
-    cloud = openstack.connect(cloud=sorted(clouds)[0], api_timeout=PATIENCE)
-    for check in CHECKS:
-        try:
-            check(cloud, doors)
-        except Wrong as wrong:
-            print(f"FAILED {check.__name__}: saw {wrong}", flush=True)
-            return 1
-        except Exception as error:  # whatever a client library throws is a finding
-            print(f"FAILED {check.__name__}: {type(error).__name__}: {error}", flush=True)
-            return 1
-        print(f"ok {check.__name__}", flush=True)
-    return 0
+    return 0 if run(CHECKS, connect(), doors) else 1
 
 
 if __name__ == "__main__":

@@ -1,29 +1,26 @@
-//! The controller, from power-on through three power cuts to READY, and all that READY promises.
-
-use std::path::Path;
-use std::time::Duration;
+//! The controller, from power-on through power cuts to READY, and all that READY promises; then a
+//! compute that joins it, and an instance there.
 
 use cellboot::lab::machine::{Bus, Firmware};
 use cellboot::lab::serial::Event;
 use cellboot::lab::start::Plan;
 use cellboot::lab::{Lab, ssh, timings};
-use firstboot::cmd::Cmd;
-use firstboot::engine::Outcome;
-use firstboot::journal::Journal;
 
-use super::{accelerator, directory, images, site};
+use super::{accelerator, cell, directory, images, site};
 
 /// How far a boot is, in percent of its steps, when its power is cut: while the databases come up,
 /// while identity is made, while services are started. A cut costs the boot up to it, which has to
 /// be waited for again; `make soak` cuts everywhere.
 const CUTS: [u32; 3] = [15, 35, 60];
+/// The first compute of the site.
+const COMPUTE: &str = "compute1";
 /// Ports of the controller that nobody outside has any business with: MariaDB, RabbitMQ,
 /// memcached, nova's metadata.
 const CLOSED: [u16; 4] = [3306, 5672, 11211, 8775];
 
 #[test]
 #[ignore = "needs built images: make test"]
-fn a_controller_survives_power_cuts_and_keeps_its_promises() {
+fn a_controller_survives_power_cuts_and_a_compute_joins_it() {
     let (site, keys) = site();
     let (platform, images) = images();
     let plan = Plan {
@@ -31,7 +28,7 @@ fn a_controller_survives_power_cuts_and_keeps_its_promises() {
         images,
         platform,
         keys,
-        computes: 0,
+        computes: 1,
         accelerator: accelerator(),
         firmware: Firmware::Uefi,
         bus: Bus::VirtioBlk,
@@ -74,6 +71,11 @@ fn a_controller_survives_power_cuts_and_keeps_its_promises() {
 
     look_from_outside(&lab);
     look_inside(&lab.login(lab.node(None).unwrap()).unwrap());
+
+    lab.power_on(COMPUTE).unwrap();
+    cell::joins(&lab, COMPUTE);
+    cell::look_at_compute(&lab, COMPUTE);
+    cell::instances_run(&lab, &[COMPUTE], false);
     lab.down(true).unwrap();
 }
 
@@ -101,35 +103,15 @@ fn progress(said: &str) -> Option<u32> {
     finished.checked_mul(100)?.checked_div(total)
 }
 
-/// `cloud.py`: openstacksdk and requests on this host, through the doors.
+/// `cloud.py`, through the doors.
 fn look_from_outside(lab: &Lab) {
-    let clouds = lab.fetch_clouds_yaml().unwrap();
     let endpoints = lab.endpoints().unwrap();
     let controller = lab.node(None).unwrap();
-    let door = |name: &str| controller.doors[name].host_port;
-    let python = directory().join("venv/bin/python");
-    assert!(
-        python.exists(),
-        "there is no {}: `make test` makes it",
-        python.display()
-    );
+    let door = |port: &str| controller.doors[port].host_port;
     let closed = CLOSED.map(|port| format!("{port}:{}", door(&port.to_string())));
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/cloud.py");
-    let output = Cmd::new(python)
-        .path(script)
-        .arg("--dashboard")
-        .arg(&endpoints["dashboard"])
-        .arg("--console")
-        .arg(&endpoints["console"])
-        .args(closed.iter().flat_map(|pair| ["--closed", pair]))
-        .env("OS_CLIENT_CONFIG_FILE", clouds.to_string_lossy())
-        .deadline(Duration::from_secs(1800))
-        .any_status()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    println!("{said}");
-    let noise = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}{noise}");
+    let mut arguments = vec!["--dashboard", &endpoints["dashboard"]];
+    arguments.extend(closed.iter().flat_map(|pair| ["--closed", pair]));
+    let said = cell::ask_cloud(lab, "cloud.py", &arguments);
     assert_eq!(
         said.lines().filter(|line| line.starts_with("ok ")).count(),
         14,
@@ -203,12 +185,7 @@ const INSIDE: [(&str, &str); 15] = [
 ];
 
 fn look_inside(login: &ssh::Login) {
-    for (line, expected) in INSIDE {
-        let answer = login.run(line).any_status().unwrap();
-        let said = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
-        let noise = String::from_utf8_lossy(&answer.stderr).into_owned();
-        assert_eq!(said, expected, "{line}\n{noise}");
-    }
+    cell::answers(login, &INSIDE);
     let hosts = login
         .run("getent hosts $(hostname -i | cut -d' ' -f1)")
         .read()
@@ -220,26 +197,7 @@ fn look_inside(login: &ssh::Login) {
     };
     assert_eq!(names, [full, short], "canonical name first in /etc/hosts");
 
-    let agent = "/usr/libexec/cellboot/firstboot";
-    login.run(&format!("{agent} apply")).run().unwrap();
-    let text = login
-        .run("cat /var/lib/cellboot/journal.json")
-        .read()
-        .unwrap();
-    let journal: Journal = serde_json::from_str(&text).unwrap();
-    let again = journal.runs.last().expect("apply is in the journal");
-    assert!(again.ready);
-    let applied: Vec<_> = again
-        .steps
-        .iter()
-        .filter(|record| record.outcome != Outcome::Done)
-        .collect();
-    assert!(
-        applied.is_empty(),
-        "applying again did something: {applied:?}"
-    );
-    println!("applying again: nothing of {} steps", again.steps.len());
-    login.run(&format!("{agent} check")).run().unwrap();
+    cell::applies_nothing_again(login);
 }
 
 #[test]

@@ -7,7 +7,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod boots;
+mod cell;
 mod controller;
+mod soak;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

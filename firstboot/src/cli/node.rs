@@ -38,6 +38,10 @@ pub(super) fn run(verb: &Verb) -> Result<Verdict> {
                         Some(_) => "joined",
                         None => "enrolled",
                     },
+                    mapped_seconds: member
+                        .membership
+                        .as_ref()
+                        .map(|it| it.milliseconds as f64 / 1000.0),
                     cell: member.membership.map(|it| it.cell),
                     compute_id: member.compute_id,
                     key: member.key.0,
@@ -66,6 +70,8 @@ struct NodeRow {
     address: String,
     state: &'static str,
     cell: Option<String>,
+    /// From its service's first report to mapped and enabled.
+    mapped_seconds: Option<f64>,
     compute_id: String,
     key: String,
 }
@@ -74,8 +80,11 @@ impl NodeRow {
     fn text(&self) -> String {
         let cell = self.cell.as_deref().unwrap_or("-");
         let key = self.key.get(..12).unwrap_or(&self.key);
+        let mapped = self
+            .mapped_seconds
+            .map_or_else(String::new, |seconds| format!("  mapped in {seconds:.1} s"));
         format!(
-            "{:16} {:15} {:8} {cell:8} key {key}",
+            "{:16} {:15} {:8} {cell:8} key {key}{mapped}",
             self.name, self.address, self.state
         )
     }
@@ -92,10 +101,20 @@ mod tests {
             address: "10.20.0.21".into(),
             state: "enrolled",
             cell: None,
+            mapped_seconds: None,
             compute_id: "c".into(),
             key: "0123456789abcdef".into(),
         };
         let expected = "one              10.20.0.21      enrolled -        key 0123456789ab";
         assert_eq!(row.text(), expected);
+        let joined = NodeRow {
+            state: "joined",
+            cell: Some("cell1".into()),
+            mapped_seconds: Some(21.04),
+            ..row
+        };
+        let expected =
+            "one              10.20.0.21      joined   cell1    key 0123456789ab  mapped in 21.0 s";
+        assert_eq!(joined.text(), expected);
     }
 }

@@ -151,8 +151,23 @@ pub struct Membership {
     pub service: String,
     /// The UUID of the resource provider, which is the node's `compute_id`.
     pub provider: String,
-    /// From the first [`path::READY`] of this node to here, in milliseconds.
+    /// From the moment at which the registrar first saw the node's nova-compute report to the one
+    /// at which it was mapped and enabled, in milliseconds.
     pub milliseconds: u64,
+}
+
+impl Membership {
+    /// True if both say the same, however long each took.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let ids = |it: &Self| {
+            (
+                it.cell_uuid.clone(),
+                it.service.clone(),
+                it.provider.clone(),
+            )
+        };
+        ids(self) == ids(other)
+    }
 }
 
 /// Why the registrar does not do what it was asked. The status of the answer follows from it.

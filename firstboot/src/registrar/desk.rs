@@ -146,9 +146,13 @@ impl Desk for Registrar {
     }
 
     fn ready(&self, key: &KeyHash) -> std::result::Result<ReadyAnswer, Refusal> {
-        let (name, _) = self.member(key)?;
-        let answer = self.discovery.place(&name);
-        if let ReadyAnswer::Joined(membership) = &answer {
+        let (name, member) = self.member(key)?;
+        let mut answer = self.discovery.place(&name);
+        if let ReadyAnswer::Joined(membership) = &mut answer {
+            // Asked again, as after a lost answer: it took as long as it took.
+            if let Some(known) = member.membership.filter(|it| it.is_same_place(membership)) {
+                membership.milliseconds = known.milliseconds;
+            }
             let kept = self.store.change(|state| {
                 if let Some(member) = state.nodes.get_mut(&name).filter(|it| it.key == *key) {
                     member.membership = Some(membership.clone());

@@ -60,6 +60,8 @@ pub trait Cloud: Send + Sync {
 pub struct Discovery {
     cloud: Arc<dyn Cloud>,
     seen: Mutex<Option<(Instant, Arc<View>)>>,
+    /// When the service of a host that is not placed yet was first seen to report.
+    up_since: Mutex<BTreeMap<String, Instant>>,
     rounds: Mutex<Rounds>,
     ended: Condvar,
 }
@@ -84,6 +86,7 @@ impl Discovery {
         Arc::new(Self {
             cloud,
             seen: Mutex::default(),
+            up_since: Mutex::default(),
             rounds: Mutex::default(),
             ended: Condvar::new(),
         })
@@ -95,13 +98,14 @@ impl Discovery {
     }
 
     fn place_within(self: &Arc<Self>, host: &str, patience: Duration) -> ReadyAnswer {
-        let began = Instant::now();
-        let deadline = began + patience;
+        let deadline = Instant::now() + patience;
         let mut was_discovered = false;
         loop {
             let what = match self.step(host, deadline, &mut was_discovered) {
                 Ok(Ok(mut membership)) => {
-                    membership.milliseconds = crate::clock::milliseconds(began.elapsed());
+                    let since = lock(&self.up_since).remove(host);
+                    let took = since.map_or(Duration::ZERO, |since| since.elapsed());
+                    membership.milliseconds = crate::clock::milliseconds(took);
                     return ReadyAnswer::Joined(membership);
                 }
                 Ok(Err(what)) => what,
@@ -122,7 +126,12 @@ impl Discovery {
         deadline: Instant,
         was_discovered: &mut bool,
     ) -> Result<std::result::Result<Membership, String>> {
-        match standing(&*self.view()?, host) {
+        let view = self.view()?;
+        if view.services.get(host).is_some_and(|service| service.is_up) {
+            let mut up_since = lock(&self.up_since);
+            up_since.entry(host.to_owned()).or_insert_with(Instant::now);
+        }
+        match standing(&view, host) {
             Standing::Missing(what) => Ok(Err(what)),
             Standing::Unmapped if *was_discovered => Ok(Err(format!(
                 "{host} to be mapped: nova-manage ended, and the host is in no cell"

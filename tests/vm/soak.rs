@@ -1,0 +1,234 @@
+//! The life of a cell, longer than a test of every change may take: `make soak` runs it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cellboot::lab::Lab;
+use cellboot::lab::machine::{self, Bus, Firmware};
+use cellboot::lab::serial::Event;
+use cellboot::lab::start::Plan;
+use firstboot::files::{Ownership, replace};
+use serde_json::Value;
+
+use super::cell::{self, AGENT, on_controller};
+use super::{accelerator, directory, images, site};
+
+const CONTROLLER: &str = "controller";
+const COMPUTES: [&str; 2] = ["compute1", "compute2"];
+/// The one that is replaced and removed.
+const OTHER: &str = "compute2";
+/// How long the controller is away in the middle of a join.
+const ABSENCE: Duration = Duration::from_secs(600);
+
+#[test]
+#[ignore = "needs built images and hours: make soak"]
+fn a_cell_with_two_computes_lives_through_everything() {
+    let (site, keys) = site();
+    let (platform, images) = images();
+    let plan = Plan {
+        directory: directory().join("cell"),
+        images,
+        platform,
+        keys,
+        computes: COMPUTES.len(),
+        accelerator: accelerator(),
+        firmware: Firmware::Uefi,
+        bus: Bus::VirtioBlk,
+        more_ports: Vec::new(),
+    };
+    if let Some(old) = Lab::find(&plan.directory).unwrap() {
+        old.down(false).unwrap();
+    }
+    let mut lab = Lab::create(&plan, &site).unwrap();
+
+    computes_wait_for_their_controller(&mut lab);
+    cell::instances_run(&lab, &COMPUTES, true);
+    println!(
+        "{}",
+        on_controller(&lab, &format!("{AGENT} verify --smoke"))
+    );
+    a_reboot_applies_nothing(&mut lab);
+    a_replaced_disk_needs_a_token(&mut lab);
+    the_controller_may_be_away(&mut lab);
+    a_compute_is_removed_when_it_is_empty(&lab);
+    lab.down(true).unwrap();
+}
+
+/// Computes that are powered on first say that they wait, and join when the controller is there.
+fn computes_wait_for_their_controller(lab: &mut Lab) {
+    for name in COMPUTES {
+        lab.power_on(name).unwrap();
+        says(lab, name, "join/enrolled waits for the controller at ");
+    }
+    lab.power_on(CONTROLLER).unwrap();
+    is_ready(lab);
+    for name in COMPUTES {
+        cell::joins(lab, name);
+        cell::look_at_compute(lab, name);
+    }
+}
+
+fn a_reboot_applies_nothing(lab: &mut Lab) {
+    let all = [OTHER, CONTROLLER, "compute1"];
+    for name in all {
+        shut_down(lab, name);
+    }
+    for name in all {
+        lab.power_on(name).unwrap();
+    }
+    is_ready(lab);
+    for name in COMPUTES {
+        let end = cell::last_word(lab, name);
+        assert!(matches!(end, Event::Joined { .. }), "{name}: {end:?}");
+    }
+    for name in all {
+        let login = lab.login(lab.node(Some(name)).unwrap()).unwrap();
+        let steps = cell::nothing_was_applied(&login);
+        println!("{name}: booted again, nothing of {steps} steps was applied");
+    }
+}
+
+/// The node's name belongs to its old key: it is refused with the way out, which works.
+fn a_replaced_disk_needs_a_token(lab: &mut Lab) {
+    let before = compute_id(lab);
+    shut_down(lab, OTHER);
+    replace_disk(lab);
+    lab.power_on(OTHER).unwrap();
+    let end = cell::last_word(lab, OTHER);
+    let Event::Failed { step, reason, hint } = end else {
+        panic!("{OTHER}: {end:?}");
+    };
+    println!("FAILED step={step} reason={reason:?} hint={hint:?}");
+    assert_eq!(step, "join/enrolled");
+    assert!(reason.contains("was used up by another node"), "{reason}");
+    let way_out = format!("firstboot token create --rejoin {OTHER}");
+    assert!(hint.contains(&way_out), "{hint}");
+
+    shut_down(lab, OTHER);
+    let seed = "/root/rejoin.img";
+    let machine = &lab.node(Some(OTHER)).unwrap().machine;
+    let [management, provider] = [0, 1].map(|port| machine.ports[port].interface.clone());
+    on_controller(
+        lab,
+        &format!(
+            "{AGENT} token create --rejoin {OTHER} --interface {management} \
+             --provider-interface {provider} --seed {seed}"
+        ),
+    );
+    let login = lab.login(lab.node(None).unwrap()).unwrap();
+    let fetched = login.run(&format!("cat {seed} && rm {seed}")).output();
+    let file = machine.seed.clone().unwrap();
+    replace(&file, &fetched.unwrap().stdout, Ownership::mode(0o600)).unwrap();
+    lab.power_on(OTHER).unwrap();
+    says(lab, OTHER, "join/enrolled applied");
+    assert_eq!(compute_id(lab), before, "the host keeps its identity");
+}
+
+/// In the middle of a join; the compute waits, says so, and goes on.
+fn the_controller_may_be_away(lab: &mut Lab) {
+    lab.node(None)
+        .unwrap()
+        .machine
+        .process()
+        .cut_power()
+        .unwrap();
+    let away = Instant::now();
+    let node = lab.node(Some(OTHER)).unwrap();
+    let ended = |event: &Event| !matches!(event, Event::Said(_));
+    let (log, begins) = (&node.machine, node.boot_begins);
+    let waited = cellboot::lab::await_event(log, begins, ABSENCE, |_| (), ended);
+    let error = format!("{:#}", waited.expect_err("it cannot have joined"));
+    assert!(error.contains("waited 600 s"), "{error}");
+    println!(
+        "{OTHER} waited: {}",
+        error.lines().next().unwrap_or_default()
+    );
+    lab.power_on(CONTROLLER).unwrap();
+    is_ready(lab);
+    cell::joins(lab, OTHER);
+    println!(
+        "the controller was away for {} s and more",
+        away.elapsed().as_secs()
+    );
+}
+
+fn a_compute_is_removed_when_it_is_empty(lab: &Lab) {
+    let openstack = |line: &str| {
+        let version = "OS_COMPUTE_API_VERSION=2.37";
+        on_controller(
+            lab,
+            &format!(". /root/admin-openrc; {version} openstack {line}"),
+        )
+    };
+    on_controller(lab, "truncate -s 1M /root/blob");
+    openstack("image create --file /root/blob --disk-format raw --container-format bare last");
+    openstack("flavor create --ram 64 --disk 1 --vcpus 1 last");
+    openstack(&format!(
+        "server create --wait --image last --flavor last --nic none \
+         --availability-zone nova:{OTHER} last"
+    ));
+    let login = lab.login(lab.node(None).unwrap()).unwrap();
+    let remove = login.run(&format!("{AGENT} node remove {OTHER}"));
+    let refused = remove.any_status().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(&format!("1 instances live on {OTHER}")),
+        "{said}"
+    );
+
+    openstack("server delete --wait last");
+    openstack("flavor delete last");
+    openstack("image delete last");
+    shut_down(lab, OTHER);
+    println!("{}", remove.read().unwrap());
+    for listing in [
+        "compute service list -f value -c Host",
+        "hypervisor list -f value -c \"Hypervisor Hostname\"",
+        "resource provider list -f value -c name",
+        "network agent list -f value -c Host",
+    ] {
+        let listed = openstack(listing);
+        assert!(!listed.contains(OTHER), "{listing}: {listed}");
+    }
+    let rest = format!("{AGENT} node list; nova-manage cell_v2 list_hosts; rabbitmqctl list_users");
+    let rest = on_controller(lab, &rest);
+    assert!(rest.contains("compute1") && !rest.contains(OTHER), "{rest}");
+}
+
+fn is_ready(lab: &Lab) {
+    let end = cell::last_word(lab, CONTROLLER);
+    assert!(matches!(end, Event::Ready { .. }), "{end:?}");
+}
+
+/// Waits until a node has said something.
+fn says(lab: &Lab, name: &str, what: &str) {
+    let node = lab.node(Some(name)).unwrap();
+    let wanted = |event: &Event| match event {
+        Event::Said(text) => text.contains(what),
+        _ => true,
+    };
+    let event = lab.await_event(node, |_| (), wanted).unwrap();
+    assert!(matches!(event, Event::Said(_)), "{name}: {event:?}");
+}
+
+fn shut_down(lab: &Lab, name: &str) {
+    let deadline = Duration::from_secs(120) * lab.accelerator().patience();
+    let process = lab.node(Some(name)).unwrap().machine.process();
+    process.shut_down(deadline).unwrap();
+}
+
+fn replace_disk(lab: &Lab) {
+    let node = lab.node(Some(OTHER)).unwrap();
+    let disk: &Path = &node.machine.disk;
+    std::fs::remove_file(disk).unwrap();
+    machine::overlay(&node.image.path, disk, None).unwrap();
+}
+
+fn compute_id(lab: &Lab) -> String {
+    let text = on_controller(lab, &format!("{AGENT} node list --json"));
+    let rows: Value = serde_json::from_str(&text).unwrap();
+    let mut rows = rows.as_array().unwrap().iter();
+    let row = rows.find(|row| row["name"] == OTHER).unwrap();
+    row["compute_id"].as_str().unwrap().to_owned()
+}
