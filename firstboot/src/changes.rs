@@ -1,10 +1,11 @@
 //! Waits for something to change in a directory, without looking again and again.
 
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
@@ -22,7 +23,8 @@ impl Changes {
     /// When there is no such directory, or the kernel refuses another watch.
     pub fn of(directory: &Path) -> Result<Self> {
         let context = || format!("watching {}", directory.display());
-        let events = inotify::init(CreateFlags::CLOEXEC).with_context(context)?;
+        let events =
+            inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).with_context(context)?;
         let flags = WatchFlags::CLOSE_WRITE
             | WatchFlags::MOVED_TO
             | WatchFlags::MOVED_FROM
@@ -34,20 +36,50 @@ impl Changes {
         })
     }
 
+    /// Sleeps until a file with this name was written, replaced or removed, or until one of the
+    /// others can be read.
+    pub fn wait_or(&mut self, name: &str, others: &[BorrowedFd<'_>]) -> Result<()> {
+        loop {
+            let mut ready = vec![PollFd::new(&self.events, PollFlags::IN)];
+            // poll itself takes what is closed for something to be read.
+            for other in others {
+                ready.push(PollFd::from_borrowed_fd(*other, PollFlags::IN));
+            }
+            match poll(&mut ready, None) {
+                Err(Errno::INTR) => continue,
+                other => other.with_context(|| format!("watching {}", self.directory.display()))?,
+            };
+            let [changed, others @ ..] = &ready[..] else {
+                continue;
+            };
+            if others.iter().any(|fd| !fd.revents().is_empty()) {
+                return Ok(());
+            }
+            if !changed.revents().is_empty() && self.has_happened(name)? {
+                return Ok(());
+            }
+        }
+    }
+
     /// Sleeps until a file with this name was written, replaced or removed.
     pub fn wait(&mut self, name: &str) -> Result<()> {
+        self.wait_or(name, &[])
+    }
+
+    /// Takes what happened so far; true if it happened to a file with this name.
+    fn has_happened(&mut self, name: &str) -> Result<bool> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&self.events, &mut buffer);
         loop {
             match reader.next() {
-                Ok(event)
-                    if event
-                        .file_name()
-                        .is_some_and(|it| it.to_bytes() == name.as_bytes()) =>
-                {
-                    return Ok(());
+                Ok(event) => {
+                    let file = event.file_name();
+                    if file.is_some_and(|it| it.to_bytes() == name.as_bytes()) {
+                        return Ok(true);
+                    }
                 }
-                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(false),
                 Err(error) => {
                     return Err(error)
                         .with_context(|| format!("watching {}", self.directory.display()));

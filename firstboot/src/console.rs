@@ -15,8 +15,8 @@ use rustix::fs::OFlags;
 
 use crate::wait::{self, Probe};
 
-const SERIAL: &str = "/dev/ttyS0";
-const DISPLAY: &str = "/dev/tty1";
+pub(crate) const SERIAL: &str = "/dev/ttyS0";
+pub(crate) const DISPLAY: &str = "/dev/tty1";
 /// How much a console that takes nothing may owe before lines are dropped.
 const PENDING_BYTES: usize = 64 * 1024;
 /// How long the final lines may take to leave; a serial port of 9600 baud takes 1 KiB a second.

@@ -49,13 +49,30 @@ impl Live {
 
     /// Says that there is no seed.
     pub fn missing_seed(&self) {
-        let hint = "attach the node's seed and power on again";
+        let hint = "attach the node's seed and power on again, or type here the line of \
+                    `firstboot token create`";
         let status = Status::waiting(
             "no volume labelled CIDATA gave this node a seed",
             hint,
             seconds(),
         );
         self.wait(status, view::WAITING);
+    }
+
+    /// Says a line while there is no seed.
+    pub fn say(&self, text: &str) {
+        self.wait(Status::waiting(text, "", seconds()), &view::said(text));
+    }
+
+    /// Says why a line that was typed did not bring a seed.
+    pub fn refused_line(&self, error: &anyhow::Error) {
+        let failure = Failure::of(error);
+        let hint = match failure.hint.as_str() {
+            "" => "type the line of `firstboot token create` again",
+            hint => hint,
+        };
+        let line = view::refused_line(&failure.reason, hint);
+        self.wait(Status::waiting(&failure.reason, hint, seconds()), &line);
     }
 
     /// Says what is wrong with the seed.

@@ -1,14 +1,19 @@
 //! A compute that comes when its site exists already: what its seed says.
 //!
 //! The builder describes the nodes of a site; this describes one more, out of what a controller
-//! knows. Pure: who asks has made the token.
+//! knows. Who asks has made the token.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use ipnet::Ipv4Net;
 
 use crate::config::{Join, Management, NodeConfig, Peer, Provider, Role};
+use crate::files;
+use crate::volume::Volume;
+
+const AUTHORIZED_KEYS: &str = "/root/.ssh/authorized_keys";
 
 /// What only a person can say about a new compute.
 #[derive(Debug, Clone)]
@@ -95,6 +100,20 @@ pub fn describe(
         registrar: None,
         ..controller.clone()
     })
+}
+
+/// The seed of such a compute: who may log in here may log in there.
+///
+/// # Errors
+/// When the keys cannot be read.
+pub fn seed(config: &NodeConfig) -> Result<Volume> {
+    let text = files::read_if_exists(Path::new(AUTHORIZED_KEYS))?.unwrap_or_default();
+    let keys: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    Volume::of(config, &keys)
 }
 
 /// An address that a node of this network can have.

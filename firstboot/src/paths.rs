@@ -16,6 +16,8 @@ pub const JOIN_KEY: &str = "/var/lib/cellboot/join/key.pem";
 pub const JOIN_BUNDLE: &str = "/var/lib/cellboot/join/bundle.json";
 /// The compute's place in its cell, once it has one (0600).
 pub const JOINED: &str = "/var/lib/cellboot/join/joined.json";
+/// The seed of a compute that was given one for a line that was typed (0600); cloud-init reads it.
+pub const TYPED_SEED: &str = "/etc/cloud/cloud.cfg.d/95_cellboot_typed.cfg";
 /// What a probe boot of KVM found, on a compute.
 pub const HYPERVISOR: &str = "/var/lib/cellboot/hypervisor.json";
 /// What the last runs did: a report and a timing record, never an authority.

@@ -8,6 +8,7 @@ use crate::changes::Changes;
 use crate::config::NodeConfig;
 use crate::files;
 use crate::platform::Platform;
+use crate::prompt::Prompt;
 
 /// What the seed left.
 #[derive(Debug)]
@@ -32,11 +33,16 @@ impl Seed {
 }
 
 /// Waits, without using the processor, until the file describes a node; tells `bad` of each
-/// state in which it does not, once each.
+/// state in which it does not, once each, and `typed` of each line that somebody types meanwhile.
 ///
 /// # Errors
 /// When the file's directory cannot be made or watched.
-pub fn wait(path: &Path, mut bad: impl FnMut(&Seed)) -> Result<NodeConfig> {
+pub fn wait(
+    path: &Path,
+    prompt: &mut Prompt,
+    mut bad: impl FnMut(&Seed),
+    mut typed: impl FnMut(&str),
+) -> Result<NodeConfig> {
     let directory = path
         .parent()
         .context("finding the directory of the seed's file")?;
@@ -61,7 +67,10 @@ pub fn wait(path: &Path, mut bad: impl FnMut(&Seed)) -> Result<NodeConfig> {
             bad(&seed);
             told = Some(what);
         }
-        changes.wait(name)?;
+        changes.wait_or(name, &prompt.descriptors())?;
+        for line in prompt.lines() {
+            typed(&line);
+        }
     }
 }
 
@@ -81,6 +90,7 @@ mod tests {
     use crate::config::Role;
     use crate::files::Ownership;
     use crate::node::Node;
+    use std::io::Write;
 
     fn put(path: &Path, text: &str) {
         files::replace(path, text.as_bytes(), Ownership::mode(0o600)).unwrap();
@@ -125,7 +135,7 @@ mod tests {
         let good = config.to_toml().unwrap();
         let mut told = Vec::new();
         // Each answer to a bad state is the next state, so nothing here depends on time.
-        let found = wait(&path, |seed| {
+        let bad = |seed: &Seed| {
             told.push(matches!(seed, Seed::Missing));
             match told.len() {
                 1 => put(&path, "schema = 1\n"),
@@ -135,8 +145,29 @@ mod tests {
                 }
                 _ => panic!("told too often"),
             }
-        });
+        };
+        let nobody = &mut Prompt::default();
+        let found = wait(&path, nobody, bad, |line| panic!("{line:?} was typed"));
         assert_eq!(found.unwrap(), config);
         assert_eq!(told, [true, false]);
+    }
+
+    #[test]
+    fn what_is_typed_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("etc/node.toml");
+        let console = directory.path().join("console");
+        crate::cmd::Cmd::new("mkfifo").path(&console).run().unwrap();
+        let config = Node::example(Role::Compute).config;
+        let mut prompt = Prompt::of(&[&console]);
+        let mut keys = std::fs::File::options().write(true).open(&console).unwrap();
+        let bad = |_: &Seed| keys.write_all(b"firstboot join\n").unwrap();
+        let mut typed = Vec::new();
+        let take = |line: &str| {
+            typed.push(line.to_owned());
+            put(&path, &config.to_toml().unwrap());
+        };
+        assert_eq!(wait(&path, &mut prompt, bad, take).unwrap(), config);
+        assert_eq!(typed, ["firstboot join"]);
     }
 }

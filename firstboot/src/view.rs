@@ -15,7 +15,19 @@ const REASON_LENGTH: usize = 300;
 
 /// What a node without a seed says.
 pub const WAITING: &str = "cellboot: WAITING for a seed: no volume labelled CIDATA gave this node its \
-     /etc/cellboot/node.toml; attach the node's seed and power on again";
+     /etc/cellboot/node.toml; attach the node's seed and power on again, or type here the line \
+     of `firstboot token create`";
+
+/// Something that is neither a step nor an end.
+pub fn said(text: &str) -> String {
+    format!("cellboot: {}", flat(text))
+}
+
+/// What a node without a seed says to a line that brought none.
+pub fn refused_line(reason: &str, hint: &str) -> String {
+    let (reason, hint) = (flat(reason), flat(hint));
+    format!("cellboot: the line was not taken: {reason}; {hint}")
+}
 
 /// What an agent says that was told to stop.
 pub const INTERRUPTED: &str = "cellboot: stopped before the end; the next start goes on from here";
@@ -187,7 +199,8 @@ mod tests {
         assert_eq!(
             WAITING,
             "cellboot: WAITING for a seed: no volume labelled CIDATA gave this node its \
-             /etc/cellboot/node.toml; attach the node's seed and power on again"
+             /etc/cellboot/node.toml; attach the node's seed and power on again, or type \
+             here the line of `firstboot token create`"
         );
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -22,7 +23,8 @@ const LABEL: [u8; 11] = *b"CIDATA     ";
 const MINIMUM_BYTES: usize = 1 << 20;
 
 /// The files of one seed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Volume {
     /// Who the node is.
     pub meta_data: String,
@@ -30,6 +32,12 @@ pub struct Volume {
     pub user_data: String,
     /// Its interfaces, as network-config version 2.
     pub network_config: String,
+}
+
+impl std::fmt::Debug for Volume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Volume(redacted)")
+    }
 }
 
 impl Volume {

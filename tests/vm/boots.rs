@@ -17,7 +17,8 @@ use super::{Watched, directory, fresh_disk, images, site};
 
 /// What a node without a seed says; it is also how short boots tell that the agent runs.
 const NO_SEED: &str = "for a seed: no volume labelled CIDATA gave this node its \
-                       /etc/cellboot/node.toml; attach the node's seed and power on again";
+                       /etc/cellboot/node.toml; attach the node's seed and power on again, or type here the \
+                       line of `firstboot token create`";
 /// A disk that holds the image's content and is too small for a controller.
 const SMALL_GIB: u32 = 5;
 /// Processor time over wall time of a guest with nothing to do; what is left is its clock.

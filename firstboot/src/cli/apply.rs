@@ -13,9 +13,10 @@ use crate::join::kept;
 use crate::live::Live;
 use crate::lock::Lock;
 use crate::node::Node;
+use crate::prompt::Prompt;
 use crate::seed::{self, Seed};
 use crate::status::Status;
-use crate::{interrupt, journal, log, notify, paths};
+use crate::{interrupt, journal, log, notify, paths, typed};
 
 /// Reached when the node is ready, for units that want a finished node.
 const READY_TARGET: &str = "cellboot-ready.target";
@@ -36,10 +37,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Verdict> {
     notify::send("READY=1");
     let _lock = if arguments.wait {
         // A person may still run apply by hand while the unit waits for the seed.
-        seed::wait(Path::new(paths::NODE_CONFIG), |seed| match seed {
+        let bad = |seed: &Seed| match seed {
             Seed::Broken(error) => live.broken_seed(error),
             _ => live.missing_seed(),
-        })?;
+        };
+        let take = |line: &str| match typed::take(line).and_then(|()| typed::reboot()) {
+            Ok(()) => live.say("the seed is here; the machine starts anew with it"),
+            Err(error) => live.refused_line(&error),
+        };
+        let mut prompt = match log::under_systemd() {
+            true => Prompt::machine(),
+            false => Prompt::default(),
+        };
+        seed::wait(Path::new(paths::NODE_CONFIG), &mut prompt, bad, take)?;
         Lock::wait(Path::new(paths::LOCK))?
     } else {
         Lock::take(Path::new(paths::LOCK), "apply")?

@@ -4,6 +4,7 @@
 
 mod apply;
 mod graph;
+mod join;
 mod logs;
 mod look;
 mod node;
@@ -60,6 +61,8 @@ enum Verb {
     Logs(logs::Arguments),
     /// Prove that instances run (on a controller)
     Verify(verify::Arguments),
+    /// Become the compute of a line of `token create`, read from standard input
+    Join,
     /// Make, list and revoke the tokens that computes join with (on a controller)
     #[command(subcommand)]
     Token(token::Verb),
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Verb::Status(arguments) => status::run(arguments),
         Verb::Logs(arguments) => logs::run(arguments),
         Verb::Verify(arguments) => verify::run(arguments),
+        Verb::Join => join::run(),
         Verb::Token(verb) => token::run(verb),
         Verb::Node(verb) => node::run(verb),
         Verb::Registrar => registrar::serve(),

@@ -51,9 +51,10 @@ pub(super) fn serve() -> Result<Verdict> {
     let address = SocketAddr::from((node.config.management.address.addr(), PORT));
     let listener = TcpListener::bind(address).with_context(|| format!("listening at {address}"))?;
     ctrlc::set_handler(interrupt::request).context("catching signals")?;
+    let pin = tls::pin_of(&config.certificates)?;
     let node = Arc::new(node);
     let discovery = Discovery::new(Arc::new(OwnCloud(Arc::clone(&node))));
-    let desk: Arc<dyn Desk> = Arc::new(Registrar::new(node, store, discovery));
+    let desk: Arc<dyn Desk> = Arc::new(Registrar::new(node, pin, store, discovery));
     notify::send("READY=1");
     server::serve(&listener, &tls, &desk)?;
     Ok(Verdict::Good)

@@ -1,7 +1,7 @@
 //! `firstboot token`: what computes join with.
 
-use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -9,18 +9,16 @@ use serde::Serialize;
 
 use super::registrar::controller;
 use super::{BadConfiguration, Verdict};
+use crate::clock;
 use crate::config::{self, Join, NodeConfig, Peer, TokenGrant};
+use crate::join::line::{self, Line};
 use crate::join::protocol::PORT;
 use crate::join::tls;
 use crate::join::token::Token;
 use crate::members::{Known, Store};
 use crate::newcomer::{self, Newcomer};
 use crate::node::Node;
-use crate::volume::Volume;
-use crate::{clock, files};
 
-/// Who may log in here may log in on a compute that joins.
-const AUTHORIZED_KEYS: &str = "/root/.ssh/authorized_keys";
 const HOUR: u64 = 60 * 60;
 
 #[derive(Debug, Subcommand)]
@@ -62,14 +60,14 @@ pub(super) struct Create {
         conflicts_with = "uses"
     )]
     seed: Option<PathBuf>,
-    /// Management address of the compute of the seed; one that is known keeps its own
-    #[arg(long, value_name = "ADDRESS", requires = "seed")]
+    /// Management address of the compute; one that is known keeps its own
+    #[arg(long, value_name = "ADDRESS", requires = "interface")]
     address: Option<Ipv4Addr>,
-    /// Management interface of the compute of the seed, by name or MAC address
-    #[arg(long, value_name = "INTERFACE", requires = "seed")]
+    /// Management interface of the compute, by name or MAC address
+    #[arg(long, value_name = "INTERFACE")]
     interface: Option<String>,
     /// Its interface on the provider network, if it has one
-    #[arg(long, value_name = "INTERFACE", requires = "seed")]
+    #[arg(long, value_name = "INTERFACE", requires = "interface")]
     provider_interface: Option<String>,
 }
 
@@ -119,15 +117,19 @@ fn create(
         node: name.cloned(),
         rejoin: create.rejoin.is_some(),
     };
-    let line = format!(
-        "{}:{PORT} {} {pin}",
-        node.config.management.address.addr(),
-        token.reveal()
-    );
-    if let Some(file) = &create.seed {
-        let described = describe(create, name, node, Join { token, pin });
-        let described = described.context(BadConfiguration("describing the compute"))?;
-        seed(&described, Path::new(AUTHORIZED_KEYS))?.write(file)?;
+    let registrar = SocketAddrV4::new(node.config.management.address.addr(), PORT);
+    let known = if create.interface.is_some() {
+        let join = Join {
+            token: token.clone(),
+            pin: pin.clone(),
+        };
+        let described = describe(create, name, node, join);
+        Some(described.context(BadConfiguration("describing the compute"))?)
+    } else {
+        None
+    };
+    if let (Some(file), Some(config)) = (&create.seed, &known) {
+        newcomer::seed(config)?.write(file)?;
     }
     store.change(|state| {
         state.take_in(&[grant]);
@@ -142,30 +144,37 @@ fn create(
         None => {
             let uses = create.uses;
             eprintln!("good for {uses} node(s) for {hours} h; its secret is not shown again");
-            super::print(&line)
+            eprintln!("type this at the console of a compute that waits for a seed:");
+            super::print(&match known {
+                Some(config) => line(registrar, token, pin, config).to_string(),
+                None => line::to_complete(registrar, &token, &pin),
+            })
         }
+    }
+}
+
+fn line(registrar: SocketAddrV4, token: Token, pin: String, config: NodeConfig) -> Line {
+    Line {
+        registrar,
+        token,
+        pin,
+        name: config.name,
+        address: config.management.address,
+        interface: config.management.interface,
+        provider_interface: config.provider.map(|provider| provider.interface),
     }
 }
 
 fn describe(create: &Create, name: Option<&String>, node: &Node, join: Join) -> Result<NodeConfig> {
     let newcomer = Newcomer {
-        name: name.context("a seed is for one node\nhint: name it with --node or --rejoin")?,
+        name: name
+            .context("an interface belongs to one node\nhint: name it with --node or --rejoin")?,
         address: create.address,
         interface: create.interface.as_deref().unwrap_or_default(),
         provider_interface: create.provider_interface.as_deref(),
     };
     let known: Vec<Peer> = node.peers().cloned().collect();
     newcomer::describe(&node.config, &known, &newcomer, join)
-}
-
-fn seed(config: &NodeConfig, authorized_keys: &Path) -> Result<Volume> {
-    let text = files::read_if_exists(authorized_keys)?.unwrap_or_default();
-    let keys: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect();
-    Volume::of(config, &keys)
 }
 
 /// A token as it is listed.

@@ -13,10 +13,12 @@ use serde::de::DeserializeOwned;
 
 use super::key::NodeKey;
 use super::protocol::{
-    Bundle, EnrolRequest, Enrolled, Health, ReadyAnswer, ReadyRequest, Refusal, VERSION, path,
+    Bundle, DescribeRequest, EnrolRequest, Enrolled, Health, ReadyAnswer, ReadyRequest, Refusal,
+    VERSION, path,
 };
 use super::tls::{self, NotPinned};
 use super::wire::{self, Timed};
+use crate::volume::Volume;
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// The registrar answers within half a minute, and a machine may be emulated.
@@ -46,6 +48,11 @@ impl Client {
     /// Whether it is there.
     pub fn health(&self) -> Result<Health> {
         self.call("GET", path::HEALTH, &())
+    }
+
+    /// What the seed of this node would say.
+    pub fn seed(&self, request: &DescribeRequest) -> Result<Volume> {
+        self.call("POST", path::SEED, request)
     }
 
     /// Trades the token for membership.

@@ -9,6 +9,7 @@
 pub mod client;
 pub mod kept;
 pub mod key;
+pub mod line;
 pub mod protocol;
 pub mod tls;
 pub mod token;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! GET  /v1/health  anybody          ─▶ Health
+//! POST /v1/seed    DescribeRequest  ─▶ Volume       for a node that has none; the token stays as it is
 //! POST /v1/enrol   EnrolRequest     ─▶ Enrolled     the token is bound to the key of the connection
 //! GET  /v1/bundle  an enrolled key  ─▶ Bundle       what a compute needs, and nothing else
 //! POST /v1/ready   ReadyRequest     ─▶ ReadyAnswer  asked again until the host is mapped and enabled
@@ -34,6 +35,8 @@ pub const CLOCK_LIMIT_SECONDS: u64 = 300;
 pub mod path {
     /// Whether it is there. No key is asked for.
     pub const HEALTH: &str = "/v1/health";
+    /// What the seed of the node of a token says.
+    pub const SEED: &str = "/v1/seed";
     /// Trades a token for membership.
     pub const ENROL: &str = "/v1/enrol";
     /// What the node needs to be a compute.
@@ -63,6 +66,24 @@ pub struct Health {
     pub site: String,
     /// The controller's clock, in seconds since 1970.
     pub clock: u64,
+}
+
+/// The body of [`path::SEED`]; the answer is a [`crate::volume::Volume`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DescribeRequest {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The token of the line that somebody typed.
+    pub token: Token,
+    /// The name that the node is to have.
+    pub name: String,
+    /// Its management address.
+    pub address: Ipv4Addr,
+    /// Its management interface: a kernel name or a MAC address.
+    pub interface: String,
+    /// Its interface on the provider network, where it has one.
+    pub provider_interface: Option<String>,
 }
 
 /// The body of [`path::ENROL`].

@@ -69,20 +69,29 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// How a node talks to the registrar that has this pin.
+/// The hash of the key that a pin names.
 ///
 /// # Errors
-/// When the pin is none.
-pub fn client_config(pin: &str, key: &NodeKey) -> Result<Arc<ClientConfig>> {
+/// When it is none.
+pub fn parse_pin(pin: &str) -> Result<KeyHash> {
     let hex = pin.strip_prefix(PIN_PREFIX);
     let good = |hex: &&str| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
     let hex = hex.filter(good).with_context(|| {
         format!("{pin:?} is no pin: one is {PIN_PREFIX} and 64 hexadecimal digits")
     })?;
+    Ok(KeyHash(hex.to_ascii_lowercase()))
+}
+
+/// How a node talks to the registrar that has this pin.
+///
+/// # Errors
+/// When the pin is none.
+pub fn client_config(pin: &str, key: &NodeKey) -> Result<Arc<ClientConfig>> {
+    let pinned = parse_pin(pin)?;
     let (certificate, private) = key.identity()?;
     let provider = provider();
     let verifier = Pinned {
-        key: KeyHash(hex.to_ascii_lowercase()),
+        key: pinned,
         provider: Arc::clone(&provider),
     };
     let mut config = ClientConfig::builder_with_provider(provider)

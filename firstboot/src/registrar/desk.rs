@@ -10,13 +10,18 @@ use anyhow::{Context as _, Result};
 use super::discovery::Discovery;
 use super::policy::{self, Circumstances};
 use super::server::Desk;
+use crate::config::Join;
+use crate::failure::Failure;
 use crate::files;
 use crate::join::protocol::{
-    Bundle, Cause, EnrolRequest, Enrolled, Health, KeyHash, ReadyAnswer, Refusal, VERSION,
+    Bundle, Cause, DescribeRequest, EnrolRequest, Enrolled, Health, KeyHash, ReadyAnswer, Refusal,
+    VERSION,
 };
-use crate::members::{Member, Store};
+use crate::members::{Member, State, Store};
+use crate::newcomer::{self, Newcomer};
 use crate::node::Node;
 use crate::resource::broker;
+use crate::volume::Volume;
 use crate::{clock, secrets, steps};
 
 const KERNEL_UUID: &str = "/proc/sys/kernel/random/uuid";
@@ -29,15 +34,18 @@ pub struct Registrar {
     node: Arc<Node>,
     store: Store,
     discovery: Arc<Discovery>,
+    /// Of the site's authority.
+    pin: String,
     /// One change to the controller at a time; each account needs an Erlang machine of its own.
     one_at_a_time: Mutex<()>,
 }
 
 impl Registrar {
-    /// The desk of this controller, with this store.
-    pub fn new(node: Arc<Node>, store: Store, discovery: Arc<Discovery>) -> Self {
+    /// The desk of this controller, with this pin and this store.
+    pub fn new(node: Arc<Node>, pin: String, store: Store, discovery: Arc<Discovery>) -> Self {
         Self {
             node,
+            pin,
             store,
             discovery,
             one_at_a_time: Mutex::default(),
@@ -75,6 +83,31 @@ impl Registrar {
             };
             Ok(policy::enrol(state, &at, key, request))
         })
+    }
+
+    fn describe(
+        &self,
+        state: &State,
+        request: DescribeRequest,
+    ) -> std::result::Result<Volume, Refusal> {
+        let newcomer = Newcomer {
+            name: &request.name,
+            address: Some(request.address),
+            interface: &request.interface,
+            provider_interface: request.provider_interface.as_deref(),
+        };
+        let join = Join {
+            token: request.token,
+            pin: self.pin.clone(),
+        };
+        let mut known = self.node.config.nodes.clone();
+        known.extend(state.peers().filter(|it| !self.is_of_seed(&it.name)));
+        let described = newcomer::describe(&self.node.config, &known, &newcomer, join);
+        let config = described.map_err(|error| {
+            let wrong = Failure::of(&error);
+            Refusal::new(Cause::Malformed, wrong.reason, wrong.hint)
+        })?;
+        newcomer::seed(&config).map_err(|error| unavailable(&error))
     }
 
     fn give(&self, name: &str, member: &Member) -> Result<Bundle> {
@@ -125,6 +158,17 @@ impl Desk for Registrar {
             site: self.node.config.site.name.clone(),
             clock: clock::since_epoch(),
         }
+    }
+
+    fn seed(&self, request: DescribeRequest) -> std::result::Result<Volume, Refusal> {
+        tracing::info!(
+            token = request.token.id(),
+            name = request.name,
+            "a node asks for its seed"
+        );
+        let state = self.store.read().map_err(|error| unavailable(&error))?;
+        policy::may_describe(&state, clock::since_epoch(), &request)?;
+        self.describe(&state, request)
     }
 
     fn enrol(

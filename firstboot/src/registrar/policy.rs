@@ -3,8 +3,9 @@
 
 use crate::config::{Peer, Role};
 use crate::join::protocol::{
-    CLOCK_LIMIT_SECONDS, Cause, EnrolRequest, Enrolled, KeyHash, Refusal, VERSION,
+    CLOCK_LIMIT_SECONDS, Cause, DescribeRequest, EnrolRequest, Enrolled, KeyHash, Refusal, VERSION,
 };
+use crate::join::token::Token;
 use crate::members::{Known, Member, State};
 
 /// What the decision knows besides: the site, the time, and what a new node would be given.
@@ -18,6 +19,17 @@ pub struct Circumstances<'a> {
     pub compute_id: &'a str,
     /// A password that nothing has yet.
     pub broker_password: &'a str,
+}
+
+/// Whether the holder of a token may be told what the seed of a node says: if the token would let
+/// that node in. Nothing changes by it.
+///
+/// # Errors
+/// Why the token would not.
+pub fn may_describe(state: &State, now: u64, request: &DescribeRequest) -> Result<(), Refusal> {
+    is_label(&request.name)?;
+    let known = known_token(state, &request.token)?;
+    is_good(known, now, &request.name)
 }
 
 /// Lets the node of this key in, as the token allows.
@@ -40,18 +52,8 @@ pub fn enrol(
         name: name.to_owned(),
     };
     let id = request.token.id();
-    // A token that is not known is compared too, so that both take the same time.
-    let hash = state.tokens.get(id).map_or("", |known| &known.grant.hash);
-    if !request.token.matches(hash) {
-        return Err(Refusal::new(
-            Cause::UnknownToken,
-            "the controller does not know this token",
-            "make the seeds of the controller and of this node again with `cellboot seed`, or run \
-             `firstboot token create` on the controller",
-        ));
-    }
+    let known = known_token(state, &request.token)?;
     clocks_agree(at.now, request.clock)?;
-    let known = &state.tokens[id];
     if known.bound.contains(key) {
         return match state.nodes.get(name) {
             Some(member) if member.key == *key => Ok(enrolled),
@@ -98,6 +100,21 @@ pub fn enrol(
     };
     state.nodes.insert(name.to_owned(), member);
     Ok(enrolled)
+}
+
+/// What is known of a token, if it is the one that it says it is.
+fn known_token<'a>(state: &'a State, token: &Token) -> Result<&'a Known, Refusal> {
+    let known = state.tokens.get(token.id());
+    // A token that is not known is compared too, so that both take the same time.
+    let matches = token.matches(known.map_or("", |known| &known.grant.hash));
+    known.filter(|_| matches).ok_or_else(|| {
+        Refusal::new(
+            Cause::UnknownToken,
+            "the controller does not know this token",
+            "make the seeds of the controller and of this node again with `cellboot seed`, or run \
+             `firstboot token create` on the controller",
+        )
+    })
 }
 
 /// A host name's label: what RFC 1123 allows, without a dot.

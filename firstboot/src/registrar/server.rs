@@ -15,11 +15,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::join::protocol::{
-    Bundle, Cause, EnrolRequest, Enrolled, Health, KeyHash, ReadyAnswer, ReadyRequest, Refusal,
-    VERSION, path,
+    Bundle, Cause, DescribeRequest, EnrolRequest, Enrolled, Health, KeyHash, ReadyAnswer,
+    ReadyRequest, Refusal, VERSION, path,
 };
 use crate::join::tls::peer_key;
 use crate::join::wire::{self, Timed, WireError};
+use crate::volume::Volume;
 use crate::{interrupt, wait};
 
 /// More than that many nodes ask at once only if something is wrong; those beyond try again.
@@ -44,6 +45,9 @@ const ADDRESSES: usize = 4096;
 pub trait Desk: Send + Sync {
     /// That it is there.
     fn health(&self) -> Health;
+
+    /// What the seed of the node of a token says.
+    fn seed(&self, request: DescribeRequest) -> std::result::Result<Volume, Refusal>;
 
     /// Lets the node of this key in, or not.
     fn enrol(
@@ -212,6 +216,7 @@ impl Visit {
     fn answer(&self, hall: &Hall, desk: &dyn Desk) -> (u16, Vec<u8>) {
         let methods = [
             (path::HEALTH, "GET"),
+            (path::SEED, "POST"),
             (path::ENROL, "POST"),
             (path::BUNDLE, "GET"),
             (path::READY, "POST"),
@@ -226,7 +231,8 @@ impl Visit {
         }
         match *path {
             path::HEALTH => given(&desk.health()),
-            path::ENROL => self.enrol(hall, desk),
+            path::SEED => self.for_a_token(hall, |_| desk.seed(self.read()?)),
+            path::ENROL => self.for_a_token(hall, |key| desk.enrol(key, self.peer, self.read()?)),
             path::BUNDLE => self.respond(|key| desk.bundle(key)),
             _ => self.respond(|key| {
                 self.read::<ReadyRequest>()?;
@@ -235,7 +241,12 @@ impl Visit {
         }
     }
 
-    fn enrol(&self, hall: &Hall, desk: &dyn Desk) -> (u16, Vec<u8>) {
+    /// An answer that takes a good token. Whoever comes with others is answered slowly.
+    fn for_a_token<T: Serialize>(
+        &self,
+        hall: &Hall,
+        decide: impl FnOnce(&KeyHash) -> std::result::Result<T, Refusal>,
+    ) -> (u16, Vec<u8>) {
         if hall.is_barred(self.peer) {
             return refused(&Refusal::new(
                 Cause::Busy,
@@ -243,10 +254,7 @@ impl Visit {
                 "wait a minute; `journalctl -u cellboot-registrar` on the controller says why",
             ));
         }
-        let answer = self.respond(|key| {
-            let request: EnrolRequest = self.read()?;
-            desk.enrol(key, self.peer, request)
-        });
+        let answer = self.respond(decide);
         // A controller that cannot answer is nobody's fault.
         if (400..500).contains(&answer.0) {
             hall.charge(self.peer);
