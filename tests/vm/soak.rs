@@ -1,13 +1,15 @@
 //! The life of a cell, longer than a test of every change may take: `make soak` runs it.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cellboot::lab::Lab;
-use cellboot::lab::machine::{self, Bus, Firmware};
-use cellboot::lab::serial::Event;
+use cellboot::lab::machine::{self, Bus, Firmware, Machine};
+use cellboot::lab::serial::{Event, Follow};
 use cellboot::lab::start::Plan;
 use firstboot::files::{Ownership, replace};
+use firstboot::wait::{self, Probe};
 use serde_json::Value;
 
 use super::cell::{self, AGENT, on_controller};
@@ -51,6 +53,7 @@ fn a_cell_with_two_computes_lives_through_everything() {
     a_replaced_disk_needs_a_token(&mut lab);
     the_controller_may_be_away(&mut lab);
     a_compute_is_removed_when_it_is_empty(&lab);
+    a_line_that_is_typed_makes_a_compute(&lab);
     lab.down(true).unwrap();
 }
 
@@ -194,6 +197,49 @@ fn a_compute_is_removed_when_it_is_empty(lab: &Lab) {
     let rest = format!("{AGENT} node list; nova-manage cell_v2 list_hosts; rabbitmqctl list_users");
     let rest = on_controller(lab, &rest);
     assert!(rest.contains("compute1") && !rest.contains(OTHER), "{rest}");
+}
+
+/// The machine that was removed comes back without a seed: a token's line is typed at its console.
+fn a_line_that_is_typed_makes_a_compute(lab: &Lab) {
+    replace_disk(lab);
+    let node = lab.node(Some(OTHER)).unwrap();
+    let [management, provider] = [0, 1].map(|port| node.machine.ports[port].interface.clone());
+    let bare = Machine {
+        seed: None,
+        ..node.machine.clone()
+    };
+    let begins = bare.power_on().unwrap();
+    let deadline = Duration::from_secs(1800);
+    let ended = |event: &Event| !matches!(event, Event::Said(_));
+    let waits = cellboot::lab::await_event(&bare, begins, deadline, |_| (), ended);
+    assert!(matches!(waits.unwrap(), Event::Waiting(_)));
+
+    let mut console = bare.process().socket("serial").unwrap().connect().unwrap();
+    let refusal = "cellboot: the line was not taken: ";
+    writeln!(console, "firstboot join").unwrap();
+    let told = wait::until("an answer to half a line", deadline, || {
+        let lines = Follow::new(&bare.log(), begins).lines()?;
+        let told = lines.into_iter().find(|line| line.contains(refusal));
+        Ok(told.map_or_else(|| Probe::NotYet("none".into()), Probe::Ready))
+    });
+    println!("{}", told.unwrap());
+
+    let line = on_controller(
+        lab,
+        &format!(
+            "{AGENT} token create --node {OTHER} --interface {management} \
+             --provider-interface {provider} 2>/dev/null"
+        ),
+    );
+    writeln!(console, "{line}").unwrap();
+    let joined = |event: &Event| matches!(event, Event::Joined { .. } | Event::Failed { .. });
+    let end = cellboot::lab::await_event(&bare, begins, deadline * 2, |_| (), joined).unwrap();
+    assert!(matches!(end, Event::Joined { .. }), "{end:?}");
+    println!("{end:?}");
+    let login = lab.login(node).unwrap();
+    // A new machine for the lab: its host key is another one.
+    std::fs::remove_file(&login.known_hosts).unwrap();
+    cell::applies_nothing_again(&login);
 }
 
 fn is_ready(lab: &Lab) {

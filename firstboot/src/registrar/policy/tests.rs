@@ -70,6 +70,39 @@ fn with(grants: &[TokenGrant]) -> State {
 }
 
 #[test]
+fn a_seed_is_described_to_whom_the_token_would_let_in() {
+    let (good, used, other) = (
+        Token::generate().unwrap(),
+        Token::generate().unwrap(),
+        Token::generate().unwrap(),
+    );
+    let named = TokenGrant {
+        node: Some("one".into()),
+        ..grant(&good, 1)
+    };
+    let mut state = with(&[named, grant(&used, 1)]);
+    let taken = request(&used, "two", 22);
+    try_at(&mut state, NOW, "c", "k", &taken).unwrap();
+    let ask = |token: &Token, name: &str, now| {
+        let request = DescribeRequest {
+            version: VERSION,
+            token: token.clone(),
+            name: name.into(),
+            address: Ipv4Addr::new(10, 20, 0, 99),
+            interface: "ens3".into(),
+            provider_interface: None,
+        };
+        may_describe(&state, now, &request).map_err(|refusal| refusal.cause)
+    };
+    assert_eq!(ask(&good, "one", NOW), Ok(()));
+    assert_eq!(ask(&good, "two", NOW), Err(Cause::OtherNode));
+    assert_eq!(ask(&good, "o.n.e", NOW), Err(Cause::Malformed));
+    assert_eq!(ask(&good, "one", NOW + 100), Err(Cause::ExpiredToken));
+    assert_eq!(ask(&used, "three", NOW), Err(Cause::UsedToken));
+    assert_eq!(ask(&other, "one", NOW), Err(Cause::UnknownToken));
+}
+
+#[test]
 fn each_refusal_says_what_is_wrong_and_changes_nothing() {
     let (token, bound, revoked) = (
         Token::generate().unwrap(),

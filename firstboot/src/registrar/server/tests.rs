@@ -206,6 +206,37 @@ fn the_pinned_registrar_answers_and_knows_the_key() {
 }
 
 #[test]
+fn a_seed_is_told_to_who_has_a_token_and_guessing_is_slowed_down() {
+    let authority = Authority::new();
+    let running = Running::of(&authority);
+    let client = running.client(&authority.pin());
+    let request = |name: &str| DescribeRequest {
+        version: VERSION,
+        token: Token::generate().unwrap(),
+        name: name.into(),
+        address: Ipv4Addr::LOCALHOST,
+        interface: "ens3".into(),
+        provider_interface: None,
+    };
+    let volume = client.seed(&request("late")).unwrap();
+    let told = (volume.meta_data.as_str(), volume.network_config.as_str());
+    assert_eq!(told, ("late", "ens3"));
+    let refused = |_| {
+        let error = client.seed(&request("nobody")).unwrap_err();
+        error.downcast::<Refusal>().unwrap().cause
+    };
+    let causes: Vec<Cause> = (0..12).map(refused).collect();
+    assert!(
+        causes[..10].iter().all(|it| *it == Cause::UnknownToken),
+        "{causes:?}"
+    );
+    assert_eq!(causes[11], Cause::Busy);
+    // It is one account for both: who guesses here cannot enrol either.
+    let error = client.enrol(&self::request("late")).unwrap_err();
+    assert_eq!(error.downcast::<Refusal>().unwrap().cause, Cause::Busy);
+}
+
+#[test]
 fn nothing_is_sent_to_a_registrar_of_another_pin() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let running = Running::of(&theirs);
