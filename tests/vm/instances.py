@@ -284,6 +284,15 @@ def make_network(cloud, scene):
         scene.ports[host] = port
         scene.addresses[host] = port.fixed_ips[0]["ip_address"]
 
+    # The agent gives a network up for good whose first address server takes five minutes to start:
+    # it is not made to wait for the processor beside instances.
+    def served():
+        ports = network.ports(network_id=scene.network.id, device_owner="network:dhcp")
+        states = [port.status for port in ports]
+        so_far(states == ["ACTIVE"], f"DHCP ports {states}")
+
+    until("DHCP port that is ACTIVE", ACTIVE, served)
+
 
 def user_data(scene, host):
     """Asks the other guests, and both ends of the router."""
