@@ -277,12 +277,7 @@ impl Process {
 
     /// The path of one of its sockets, short enough for any directory while `self` lives.
     pub fn socket(&self, kind: &str) -> Result<Socket> {
-        let directory = std::fs::File::open(&self.directory)
-            .with_context(|| format!("opening {}", self.directory.display()))?;
-        Ok(Socket {
-            name: format!("{}.{kind}", self.name),
-            directory,
-        })
+        Socket::of(&self.directory, format!("{}.{kind}", self.name))
     }
 }
 
@@ -293,6 +288,13 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// The socket of this name below a directory.
+    pub(super) fn of(directory: &Path, name: String) -> Result<Self> {
+        let directory = std::fs::File::open(directory)
+            .with_context(|| format!("opening {}", directory.display()))?;
+        Ok(Self { directory, name })
+    }
+
     /// Connects to it.
     pub fn connect(&self) -> Result<std::os::unix::net::UnixStream> {
         use std::os::fd::AsRawFd;

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use firstboot::cmd::Cmd;
+use firstboot::wait::{self, Probe};
 
-use super::machine::Process;
+use super::machine::{Process, Socket};
 
 /// The switch.
 pub const PROGRAM: &str = "vde_switch";
 /// More than any lab has machines.
 const PORTS: &str = "256";
+
+const START: Duration = Duration::from_secs(20);
 
 /// The switch of a network, in the directory of a lab.
 pub struct Switch {
@@ -48,12 +51,19 @@ impl Switch {
         }
         let context = || format!("starting the switch of the {} network", self.network);
         let socket = Self::socket(&self.network);
-        // What one that was killed left would be taken for a switch that runs.
-        match std::fs::remove_dir_all(self.directory.join(&socket)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(context);
+        // What one that was killed left: where there is a file with a process id, the next one
+        // removes it and ends, without a word.
+        let left = [
+            std::fs::remove_dir_all(self.directory.join(&socket)),
+            std::fs::remove_file(process.pidfile()),
+        ];
+        for removed in left {
+            match removed {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(context);
+                }
+                _ => {}
             }
-            _ => {}
         }
         Cmd::new(PROGRAM)
             .directory(&self.directory)
@@ -68,9 +78,18 @@ impl Switch {
             ])
             .arg("--pidfile")
             .path(process.pidfile())
-            .deadline(Duration::from_secs(20))
+            .deadline(START)
             .run()
-            .with_context(context)
+            .with_context(context)?;
+        // It ends with 0 whether it goes on or not.
+        let control = Socket::of(&self.directory, format!("{socket}/ctl"))?;
+        wait::until("the switch to be reached", START, || {
+            Ok(match control.connect() {
+                Ok(_) => Probe::Ready(()),
+                Err(error) => Probe::NotYet(format!("{error:#}")),
+            })
+        })
+        .with_context(context)
     }
 
     /// Ends it.
