@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use super::discovery::Discovery;
 use super::policy::{self, Circumstances};
 use super::server::Desk;
-use crate::config::Join;
+use crate::config::{Join, Peer};
 use crate::failure::Failure;
 use crate::files;
 use crate::join::protocol::{
@@ -57,6 +57,18 @@ impl Registrar {
         self.node.config.nodes.iter().any(|peer| peer.name == name)
     }
 
+    /// Every node of the seed, then those that joined besides.
+    fn everybody(&self, state: &State) -> Vec<Peer> {
+        let joined = state.peers().filter(|it| !self.is_of_seed(&it.name));
+        self.node
+            .config
+            .nodes
+            .iter()
+            .cloned()
+            .chain(joined)
+            .collect()
+    }
+
     /// The node of this key.
     fn member(&self, key: &KeyHash) -> std::result::Result<(String, Member), Refusal> {
         let state = self.store.read().map_err(|error| unavailable(&error))?;
@@ -100,8 +112,7 @@ impl Registrar {
             token: request.token,
             pin: self.pin.clone(),
         };
-        let mut known = self.node.config.nodes.clone();
-        known.extend(state.peers().filter(|it| !self.is_of_seed(&it.name)));
+        let known = self.everybody(state);
         let described = newcomer::describe(&self.node.config, &known, &newcomer, join);
         let config = described.map_err(|error| {
             let wrong = Failure::of(&error);
@@ -136,10 +147,7 @@ impl Registrar {
             let value = self.node.secrets.get(name)?;
             secrets.insert(name.to_owned(), value.to_owned());
         }
-        let mut nodes = self.node.config.nodes.clone();
-        let members = self.store.read()?;
-        let others = members.peers().filter(|it| !self.is_of_seed(&it.name));
-        nodes.extend(others);
+        let nodes = self.everybody(&self.store.read()?);
         Ok(Bundle {
             version: VERSION,
             name: name.to_owned(),
