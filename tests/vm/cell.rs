@@ -15,13 +15,36 @@ use super::directory;
 /// The agent on a node.
 pub(super) const AGENT: &str = "/usr/libexec/cellboot/firstboot";
 
-/// The first thing that a node says besides progress, which is shown.
+/// The first thing that a node says besides progress, which is shown; and if it failed, what it
+/// can tell of that, because nobody can look at this node later.
 pub(super) fn last_word(lab: &Lab, name: &str) -> Event {
     let node = lab.node(Some(name)).unwrap();
     let said = |text: &str| println!("  {name}: {text}");
     let the_end = |event: &Event| !matches!(event, Event::Said(_));
-    lab.await_event(node, said, the_end).unwrap()
+    let end = lab.await_event(node, said, the_end).unwrap();
+    if matches!(end, Event::Failed { .. }) {
+        println!("{end:?}");
+        let login = lab.login(node).unwrap();
+        for line in EVIDENCE {
+            match login.run(line).any_status() {
+                Ok(told) => println!("== {line}\n{}", String::from_utf8_lossy(&told.stdout)),
+                Err(error) => println!("== {line}\n{error:#}"),
+            }
+        }
+    }
+    end
 }
+
+/// What tells why a node failed, in its own shell.
+const EVIDENCE: [&str; 5] = [
+    "systemctl list-units --no-legend --plain --state=failed,activating",
+    "for log in /var/log/rabbitmq/*.log /var/log/neutron/*.log /var/log/nova/*.log; do \
+     echo \"-- $log\"; tail -n 12 \"$log\" | cut -c -300; done 2>&1",
+    // Erlang's own processes, of those that have not moved for a while
+    "timeout 120 rabbitmq-diagnostics maybe_stuck 2>&1 | tail -n 60",
+    "timeout 120 rabbitmqctl list_queues name pid state consumers 2>&1 | tail -n 40",
+    "top -bn1 | head -n 15; free -m; df -h /; ss -tnp state established '( sport = 5672 )' | wc -l",
+];
 
 /// Waits until a compute has joined, and tells how long that took, step by step.
 pub(super) fn joins(lab: &Lab, name: &str) {

@@ -49,6 +49,7 @@ fn a_cell_with_two_computes_lives_through_everything() {
         "{}",
         on_controller(&lab, &format!("{AGENT} verify --smoke"))
     );
+    a_broker_that_was_never_finished_is_made_again(&lab);
     a_reboot_applies_nothing(&mut lab);
     a_replaced_disk_needs_a_token(&mut lab);
     the_controller_may_be_away(&mut lab);
@@ -69,6 +70,22 @@ fn computes_wait_for_their_controller(lab: &mut Lab) {
         cell::joins(lab, name);
         cell::look_at_compute(lab, name);
     }
+}
+
+/// What a power cut leaves in the middle of RabbitMQ's first start: a schema, and none of its tables.
+fn a_broker_that_was_never_finished_is_made_again(lab: &Lab) {
+    let said = on_controller(
+        lab,
+        "set -e; cd /var/lib/rabbitmq; systemctl stop rabbitmq-server; \
+         find mnesia/rabbit@localhost -type f ! -name schema.DAT -delete; rm database-complete; \
+         systemctl start rabbitmq-server; ls database-complete; \
+         rabbitmqctl list_users --silent | cut -f 1",
+    );
+    assert_eq!(said, "database-complete\nopenstack");
+    // The accounts of computes were in that database too.
+    let computes = || on_controller(lab, "rabbitmqctl list_users --silent | grep -c ^compute-");
+    on_controller(lab, &format!("{AGENT} apply"));
+    assert_eq!(computes(), "2");
 }
 
 fn a_reboot_applies_nothing(lab: &mut Lab) {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 
+use super::accounts;
 use super::discovery::Discovery;
 use super::policy::{self, Circumstances};
 use super::server::Desk;
@@ -129,18 +130,7 @@ impl Registrar {
                 // The controller was made without this one: its packets have to be let in.
                 steps::meet_neighbours(&Node::load()?)?;
             }
-            // Whoever else was let in meanwhile is served by the same run.
-            let members = self.store.read()?.nodes;
-            let others = members.iter().filter(|(other, _)| *other != name);
-            let others = others.map(|(other, it)| (other.as_str(), it.broker_password.as_str()));
-            let mut accounts = vec![(name, member.broker_password.as_str())];
-            accounts.extend(others);
-            broker::ensure_accounts(&self.node, &accounts)?;
-            // `node remove` may have come between: what it removed must not be there again.
-            let now = self.store.read()?.nodes;
-            for (gone, _) in accounts.iter().filter(|(it, _)| !now.contains_key(*it)) {
-                broker::remove_account(&self.node, gone)?;
-            }
+            accounts::give(&self.node, &self.store, name)?;
         }
         let mut secrets = BTreeMap::from([("rabbitmq".to_owned(), member.broker_password.clone())]);
         for name in GIVEN {

@@ -7,6 +7,7 @@
 //!
 //! Who asks is in [`crate::join`].
 
+pub mod accounts;
 pub mod cloud;
 pub mod desk;
 pub mod discovery;

@@ -163,7 +163,9 @@ impl Connection {
 
     /// Reads the wanted method, or the broker's reason to close the connection or the channel.
     fn answer(&mut self, wanted: Method) -> Result<std::result::Result<Arguments, Closed>> {
-        let (method, mut arguments) = read_method(&mut self.stream)?;
+        // Where it fell silent tells a broker that is overrun from a queue that is stuck.
+        let (method, mut arguments) = read_method(&mut self.stream)
+            .with_context(|| format!("waiting for the broker's {wanted}"))?;
         match method {
             _ if method == wanted => Ok(Ok(arguments)),
             CONNECTION_CLOSE | CHANNEL_CLOSE => Ok(Err(Closed {
@@ -337,6 +339,7 @@ mod tests {
             format!("{error:#}"),
             format!(
                 "logging in at the broker {address} as nova: \
+                 waiting for the broker's connection.start: \
                  what came back is no AMQP method frame (it begins with 83)"
             )
         );

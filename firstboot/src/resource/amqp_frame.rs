@@ -18,7 +18,15 @@ pub(super) struct Method(pub(super) u16, pub(super) u16);
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.0, self.1)
+        f.write_str(match (self.0, self.1) {
+            (10, 10) => "connection.start",
+            (10, 30) => "connection.tune",
+            (10, 41) => "connection.open-ok",
+            (10, 51) => "connection.close-ok",
+            (20, 11) => "channel.open-ok",
+            (50, 11) => "queue.declare-ok",
+            (class, number) => return write!(f, "{class}.{number}"),
+        })
     }
 }
 

@@ -27,6 +27,15 @@ pub fn user_of(name: &str) -> String {
     format!("{PREFIX}{name}")
 }
 
+/// Whether the broker lets a compute in with its password.
+///
+/// # Errors
+/// When it cannot be reached.
+pub fn opens(node: &Node, name: &str, password: &str) -> Result<bool> {
+    let address = (node.config.management.address.addr(), PORT);
+    Ok(amqp::login(address, &user_of(name), password)? == Login::Accepted)
+}
+
 /// Makes sure that the first of these computes gets in with its password. If it does not, all of
 /// them are given their accounts at once.
 ///
@@ -34,10 +43,9 @@ pub fn user_of(name: &str) -> String {
 /// When there is none, the broker cannot be reached or `rabbitmqctl` refuses.
 pub fn ensure_accounts(node: &Node, accounts: &[(&str, &str)]) -> Result<()> {
     let (name, password) = accounts.first().context("no compute was named")?;
-    let (name, address) = (user_of(name), (node.config.management.address.addr(), PORT));
     // An account without permissions is closed with another reply than a wrong password; both
     // mean that there is something to do.
-    let is_open = || matches!(amqp::login(address, &name, password), Ok(Login::Accepted));
+    let is_open = || opens(node, name, password).unwrap_or(false);
     if is_open() {
         return Ok(());
     }
@@ -55,7 +63,8 @@ pub fn ensure_accounts(node: &Node, accounts: &[(&str, &str)]) -> Result<()> {
         .run()
         .context("making the accounts of computes")?;
     // The broker answers before it has taken them in.
-    wait::until(&format!("the broker to know {name}"), IMPORT, || {
+    let what = format!("the broker to know {}", user_of(name));
+    wait::until(&what, IMPORT, || {
         Ok(match is_open() {
             true => Probe::Ready(()),
             false => Probe::NotYet("it refuses the account".into()),
