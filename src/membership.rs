@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use crate::site::Site;
+use crate::site::{SHARED_SEED, Site};
 
 /// What the authority calls itself. The same at every site: it is known by its key.
 const AUTHORITY: &str = "cellboot site authority";
@@ -50,12 +50,15 @@ struct Registrar {
     key: String,
 }
 
-/// A token of a compute's seed.
+/// A token of a compute's seed, or of the one that computes share.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Issued {
     token: Token,
     expires_at: u64,
+    /// How many computes it lets in, under any name, where they share a seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shared_by: Option<u32>,
 }
 
 impl Membership {
@@ -82,8 +85,8 @@ impl Membership {
             id: issued.token.id().to_owned(),
             hash: issued.token.hash(),
             expires_at: issued.expires_at,
-            uses: 1,
-            node: Some(name.clone()),
+            uses: issued.shared_by.unwrap_or(1),
+            node: issued.shared_by.is_none().then(|| name.clone()),
             rejoin: false,
         });
         config::Registrar {
@@ -192,18 +195,23 @@ fn tokens(site: &Site, path: &Path) -> Result<BTreeMap<String, Issued>> {
     let known: BTreeMap<String, Issued> = read(path)?.unwrap_or_default();
     let mut tokens = BTreeMap::new();
     let mut is_changed = false;
-    for node in site.nodes.iter().filter(|node| node.role == Role::Compute) {
-        let issued = match known.get(&node.name).filter(|it| it.expires_at > now) {
+    let computes = site.nodes.iter().filter(|node| node.role == Role::Compute);
+    let named = computes.map(|node| (node.name.as_str(), None));
+    let shared = site.shared.as_ref().map(|it| (SHARED_SEED, Some(it.count)));
+    for (name, shared_by) in named.chain(shared) {
+        let is_good = |it: &&Issued| it.expires_at > now && it.shared_by == shared_by;
+        let issued = match known.get(name).filter(is_good) {
             Some(issued) => issued.clone(),
             None => {
                 is_changed = true;
                 Issued {
                     token: Token::generate()?,
                     expires_at: now + site.token_days * DAY_SECONDS,
+                    shared_by,
                 }
             }
         };
-        tokens.insert(node.name.clone(), issued);
+        tokens.insert(name.to_owned(), issued);
     }
     if is_changed || tokens.len() != known.len() {
         write(path, &tokens)?;

@@ -11,9 +11,10 @@ use firstboot::volume::Volume;
 
 use crate::keys::Keys;
 use crate::membership::Membership;
-use crate::site::{Node, Site};
+use crate::site::{SHARED_SEED, Site};
 
-/// Writes the seeds of some nodes, or of all when none is named, to `directory/NODE.img`.
+/// Writes the seeds of some nodes, or of all when none is named, to `directory/NODE.img`. That
+/// which computes share goes by [`SHARED_SEED`].
 ///
 /// # Errors
 /// When the site has no such node, its keys cannot be read, or a file cannot be written.
@@ -24,16 +25,21 @@ pub fn write_all(
     nodes: &[String],
     directory: &Path,
 ) -> Result<Vec<PathBuf>> {
-    let nodes: Vec<&Node> = if nodes.is_empty() {
-        site.nodes.iter().collect()
-    } else {
-        let named: Result<_> = nodes.iter().map(|name| site.node(name)).collect();
-        named?
+    let shared = site.shared.as_ref().map(|_| SHARED_SEED.to_owned());
+    let all = || site.nodes.iter().map(|node| node.name.clone());
+    let names: Vec<String> = match nodes {
+        [] => all().chain(shared).collect(),
+        named => named.to_vec(),
     };
+    // Nothing is written if one of them does not exist.
+    let seeds: Result<Vec<Volume>> = names
+        .iter()
+        .map(|name| of(site, platform, keys, name))
+        .collect();
     let mut paths = Vec::new();
-    for node in nodes {
-        let path = directory.join(format!("{}.img", node.name));
-        write(site, platform, keys, &node.name, &path)?;
+    for (name, seed) in names.iter().zip(seeds?) {
+        let path = directory.join(format!("{name}.img"));
+        seed.write(&path)?;
         paths.push(path);
     }
     Ok(paths)
@@ -53,7 +59,10 @@ pub fn write(site: &Site, platform: &Platform, keys: &Keys, node: &str, path: &P
 /// When the site has no such node, or its secrets cannot be read.
 pub fn of(site: &Site, platform: &Platform, keys: &Keys, node: &str) -> Result<Volume> {
     let release = site.release_on(platform);
-    let mut config = site.node_config(node, platform, release)?;
+    let mut config = match &site.shared {
+        Some(shared) if node == SHARED_SEED => site.shared_config(shared, platform, release),
+        _ => site.node_config(node, platform, release)?,
+    };
     let membership = Membership::of(site, keys.directory())?;
     match config.role {
         Role::Controller => config.registrar = Some(membership.registrar()),

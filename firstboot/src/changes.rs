@@ -3,9 +3,10 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
@@ -36,16 +37,28 @@ impl Changes {
         })
     }
 
-    /// Sleeps until a file with this name was written, replaced or removed, or until one of the
-    /// others can be read.
-    pub fn wait_or(&mut self, name: &str, others: &[BorrowedFd<'_>]) -> Result<()> {
+    /// Sleeps until a file with this name was written, replaced or removed, until one of the
+    /// others can be read, or until `most` has passed.
+    pub fn wait_or(
+        &mut self,
+        name: &str,
+        others: &[BorrowedFd<'_>],
+        most: Option<Duration>,
+    ) -> Result<()> {
+        let end = most.map(|most| Instant::now() + most);
         loop {
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(());
+            }
+            let left = left.map(Timespec::try_from).transpose();
+            let left = left.context("waiting for so long")?;
             let mut ready = vec![PollFd::new(&self.events, PollFlags::IN)];
             // poll itself takes what is closed for something to be read.
             for other in others {
                 ready.push(PollFd::from_borrowed_fd(*other, PollFlags::IN));
             }
-            match poll(&mut ready, None) {
+            match poll(&mut ready, left.as_ref()) {
                 Err(Errno::INTR) => continue,
                 other => other.with_context(|| format!("watching {}", self.directory.display()))?,
             };
@@ -63,7 +76,7 @@ impl Changes {
 
     /// Sleeps until a file with this name was written, replaced or removed.
     pub fn wait(&mut self, name: &str) -> Result<()> {
-        self.wait_or(name, &[])
+        self.wait_or(name, &[], None)
     }
 
     /// Takes what happened so far; true if it happened to a file with this name.

@@ -80,12 +80,36 @@ pub struct NodeConfig {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub overrides: Overrides,
+    /// Where the seed is for any number of computes: how each finds out who it is. Until then
+    /// `name` is the seed's, and `management.address` is the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identify: Option<Identify>,
     /// How a compute gets into the cell; computes alone have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join: Option<Join>,
     /// What the controller lets computes in with; the controller alone has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registrar: Option<Registrar>,
+}
+
+/// How computes that share a seed get names of their own ([`crate::identity`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identify {
+    /// What their names begin with, without the hyphen that follows.
+    pub name_prefix: String,
+    /// What follows it.
+    pub name_from: NameFrom,
+}
+
+/// What of a machine its name is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NameFrom {
+    /// The MAC address of its management interface.
+    Mac,
+    /// The serial number that its maker gave it.
+    Dmi,
 }
 
 /// The way into the cell, for a compute.
@@ -245,7 +269,11 @@ impl NodeConfig {
             );
         }
         config.controller()?;
-        if !config.nodes.iter().any(|node| node.name == config.name) {
+        let is_shared = config.identify.is_some();
+        if is_shared && config.role != Role::Compute {
+            bail!("the seed of a {} is for one node alone", config.role);
+        }
+        if !is_shared && !config.nodes.iter().any(|node| node.name == config.name) {
             bail!("the node {} is not in its own list of nodes", config.name);
         }
         Ok(config)

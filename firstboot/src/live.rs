@@ -59,6 +59,14 @@ impl Live {
         self.wait(status, view::WAITING);
     }
 
+    /// Says that the machine has no address, from which its seed would tell who it is.
+    pub fn no_address(&self, why: &str) {
+        let reason = format!("DHCP has given this machine no address yet: {why}");
+        let hint = "look at the cable and at the DHCP server of the management network";
+        let line = view::said(&format!("waiting: {reason}"));
+        self.wait(Status::waiting(&reason, hint, seconds()), &line);
+    }
+
     /// Says a line while there is no seed.
     pub fn say(&self, text: &str) {
         self.wait(Status::waiting(text, "", seconds()), &view::said(text));

@@ -96,6 +96,7 @@ pub fn describe(
         },
         nodes,
         provider,
+        identify: None,
         join: Some(join),
         registrar: None,
         ..controller.clone()

@@ -159,7 +159,14 @@ fn read_config() -> Result<NodeConfig> {
             path.display()
         );
     };
-    NodeConfig::parse(&text).with_context(|| format!("reading {}", path.display()))
+    let config = NodeConfig::parse(&text).with_context(|| format!("reading {}", path.display()))?;
+    if config.identify.is_some() {
+        bail!(
+            "the seed is for many computes, and this machine does not know yet which one it is\n\
+             hint: see with `firstboot logs` what it waits for"
+        );
+    }
+    Ok(config)
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Whether the seed has told this machine which node it is, and waiting until it has.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::changes::Changes;
-use crate::config::NodeConfig;
+use crate::config::{Identify, NodeConfig};
 use crate::files;
+use crate::identity::{self, Found};
 use crate::platform::Platform;
 use crate::prompt::Prompt;
 
@@ -17,30 +19,41 @@ pub enum Seed {
     Missing,
     /// Something that describes no node.
     Broken(anyhow::Error),
+    /// Any number of computes, and this machine does not know yet which one it is.
+    Shared(Box<NodeConfig>, Identify),
+    /// As [`Seed::Shared`], and the machine has no address yet; and why.
+    NoAddress(String),
     /// A node.
     Good(Box<NodeConfig>),
 }
+
+/// How often a machine without an address looks for one: the kernel has it when DHCP is through.
+const LOOK_FOR_ADDRESS: Duration = Duration::from_secs(1);
 
 impl Seed {
     /// Looks at the file that cloud-init writes.
     pub fn look(path: &Path) -> Self {
         match parse(path) {
             Ok(None) => Self::Missing,
-            Ok(Some(config)) => Self::Good(Box::new(config)),
+            Ok(Some(config)) => match config.identify.clone() {
+                Some(identify) => Self::Shared(Box::new(config), identify),
+                None => Self::Good(Box::new(config)),
+            },
             Err(error) => Self::Broken(error),
         }
     }
 }
 
-/// Waits, without using the processor, until the file describes a node; tells `bad` of each
-/// state in which it does not, once each, and `typed` of each line that somebody types meanwhile.
+/// Waits, without using the processor, until the file describes a node. Tells `tell` of each state
+/// in which it does not, once each, and of the node that a machine with a shared seed turns out to
+/// be; and `typed` of each line that somebody types meanwhile.
 ///
 /// # Errors
 /// When the file's directory cannot be made or watched.
 pub fn wait(
     path: &Path,
     prompt: &mut Prompt,
-    mut bad: impl FnMut(&Seed),
+    mut tell: impl FnMut(&Seed),
     mut typed: impl FnMut(&str),
 ) -> Result<NodeConfig> {
     let directory = path
@@ -55,19 +68,31 @@ pub fn wait(
     let mut changes = Changes::of(directory)?;
     let mut told = None;
     loop {
-        let seed = Seed::look(path);
+        let mut seed = Seed::look(path);
+        if let Seed::Shared(config, identify) = &seed {
+            seed = match identity::settle(config, identify, path) {
+                Ok(Found::Node(config)) => Seed::Good(config),
+                Ok(Found::NoAddress(why)) => Seed::NoAddress(why),
+                Err(error) => Seed::Broken(error),
+            };
+            if let Seed::Good(_) = seed {
+                tell(&seed);
+            }
+        }
         if let Seed::Good(config) = seed {
             return Ok(*config);
         }
         let what = match &seed {
             Seed::Broken(error) => format!("{error:#}"),
+            Seed::NoAddress(why) => why.clone(),
             _ => String::new(),
         };
+        let most = matches!(seed, Seed::NoAddress(_)).then_some(LOOK_FOR_ADDRESS);
         if told.as_ref() != Some(&what) {
-            bad(&seed);
+            tell(&seed);
             told = Some(what);
         }
-        changes.wait_or(name, &prompt.descriptors())?;
+        changes.wait_or(name, &prompt.descriptors(), most)?;
         for line in prompt.lines() {
             typed(&line);
         }
@@ -150,6 +175,42 @@ mod tests {
         let found = wait(&path, nobody, bad, |line| panic!("{line:?} was typed"));
         assert_eq!(found.unwrap(), config);
         assert_eq!(told, [true, false]);
+    }
+
+    #[test]
+    fn a_machine_with_a_shared_seed_waits_for_an_address_and_is_then_a_node() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("etc/node.toml");
+        let shared = |network: &str| {
+            let mut config = Node::example(Role::Compute).config;
+            config.nodes.retain(|peer| peer.role == Role::Controller);
+            config.nodes[0].address = std::net::Ipv4Addr::LOCALHOST;
+            config.management.address = network.parse().unwrap();
+            config.management.interface = "lo".into();
+            config.identify = Some(Identify {
+                name_prefix: "rack1".into(),
+                name_from: crate::config::NameFrom::Mac,
+            });
+            config.to_toml().unwrap()
+        };
+        let mut told = Vec::new();
+        let bad = |seed: &Seed| match seed {
+            // Loopback has an address in the second of these networks alone.
+            Seed::Missing => put(&path, &shared("10.20.0.0/24")),
+            Seed::NoAddress(why) => {
+                told.push(why.clone());
+                put(&path, &shared("127.0.0.0/8"));
+            }
+            Seed::Good(config) => told.push(config.name.clone()),
+            other => panic!("{other:?}"),
+        };
+        let nobody = &mut Prompt::default();
+        let found = wait(&path, nobody, bad, |line| panic!("{line:?} was typed")).unwrap();
+        assert_eq!(
+            told,
+            ["127.0.0.1 is not in 10.20.0.0/24", "rack1-000000000000"]
+        );
+        assert!(matches!(Seed::look(&path), Seed::Good(kept) if *kept == found));
     }
 
     #[test]

@@ -52,12 +52,14 @@ impl Volume {
         // A new id makes cloud-init start over, so that it changes exactly when the content does.
         let content = Sha256::digest(format!("{user_data}\0{network_config}"));
         let content: String = content[..8].iter().map(|b| format!("{b:02x}")).collect();
-        let meta_data = json!({
+        let mut meta_data = json!({
             "instance-id": format!("{}-{content}", config.name),
-            "local-hostname": config.name,
             // All of cloud-init's work is done before the network comes up, in one process.
             "dsmode": "local",
         });
+        if config.identify.is_none() {
+            meta_data["local-hostname"] = json!(config.name);
+        }
         Ok(Self {
             meta_data: format!("{}\n", text(&meta_data)?),
             user_data,
@@ -154,12 +156,19 @@ fn user_data(config: &str, authorized_keys: &[&str]) -> Value {
 fn network_config(config: &NodeConfig) -> Value {
     let site = &config.site;
     let mut management = json!({
-        "dhcp4": false,
+        "dhcp4": config.identify.is_some(),
         "dhcp6": false,
-        "addresses": [config.management.address],
         "nameservers": { "addresses": site.dns_servers, "search": [site.domain] },
     });
-    if let Some(gateway) = config.management.gateway {
+    if config.identify.is_none() {
+        management["addresses"] = json!([config.management.address]);
+    }
+    // The way out is DHCP's to say where addresses are.
+    let gateway = config
+        .management
+        .gateway
+        .filter(|_| config.identify.is_none());
+    if let Some(gateway) = gateway {
         // Not "default": cloud-init 22.4, which Debian 12 has, takes that for an address.
         management["routes"] = json!([{ "to": "0.0.0.0/0", "via": gateway }]);
     }

@@ -102,6 +102,12 @@ impl Lab {
 fn chosen(site: &Site, computes: usize) -> Result<Vec<&site::Node>> {
     let of = |role| site.nodes.iter().filter(move |node| node.role == role);
     let available = of(Role::Compute).count();
+    if computes > available && site.shared.is_some() {
+        return Err(Class::BadInput.error(
+            "computes that share a seed get their addresses by DHCP, which a lab has not\n\
+             hint: remove `name_from` under [computes] in a copy of the site for the lab",
+        ));
+    }
     if computes > available {
         return Err(Class::BadInput.error(format!(
             "the site has {available} computes, not {computes}\n\

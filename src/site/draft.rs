@@ -6,12 +6,14 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use firstboot::config::{Overrides, ProviderKind, Role};
+use firstboot::config::{Identify, NameFrom, Overrides, ProviderKind, Role};
 use ipnet::Ipv4Net;
 use toml::de::DeTable;
 
 use super::reader::{Located, Reader, Section};
-use super::{Management, Node, PlatformChoice, Provider, Site, overrides, ssh, value};
+use super::{
+    Management, Node, PlatformChoice, Provider, SHARED_SEED, Shared, Site, overrides, ssh, value,
+};
 
 /// See the module.
 pub(super) struct Draft {
@@ -27,6 +29,7 @@ pub(super) struct Draft {
     pub(super) network: Option<Located<Ipv4Net>>,
     pub(super) gateway: Option<Located<Ipv4Addr>>,
     pub(super) nodes: Vec<DraftNode>,
+    pub(super) shared: Option<DraftShared>,
     pub(super) provider: Option<DraftProvider>,
     pub(super) vni_range: Option<Located<(u32, u32)>>,
     pub(super) authorized_keys: Vec<String>,
@@ -47,6 +50,15 @@ pub(super) struct DraftNode {
     pub(super) provider_place: Located<()>,
     /// True if its own provider interface was written and could not be taken.
     pub(super) provider_refused: bool,
+}
+
+/// Computes that share a seed, as they were read.
+pub(super) struct DraftShared {
+    /// One for all of them; its name is the seed's, and it has no address.
+    pub(super) node: DraftNode,
+    pub(super) count: u64,
+    pub(super) name_prefix: Option<Located<String>>,
+    pub(super) name_from: NameFrom,
 }
 
 /// The provider network as it was read.
@@ -77,7 +89,8 @@ impl Draft {
         let image = reader.table(root, "image");
         let ssh = reader.table(root, "ssh");
         let provider = read_provider(reader, root);
-        let shared = provider.as_ref().and_then(|p| p.interface.clone());
+        let interface = provider.as_ref().and_then(|p| p.interface.clone());
+        let (nodes, shared) = read_nodes(reader, root, interface.as_ref());
         Self {
             name: site.text(reader, "name", value::label),
             region: site.text(reader, "region", value::label),
@@ -93,7 +106,8 @@ impl Draft {
                 .collect(),
             network: management.text(reader, "network", value::network),
             gateway: management.text(reader, "gateway", value::address),
-            nodes: read_nodes(reader, root, shared.as_ref()),
+            nodes,
+            shared,
             provider,
             vni_range: overlay.text(reader, "vni_range", value::vni_range),
             authorized_keys: ssh::read(reader, ssh, directory),
@@ -101,6 +115,13 @@ impl Draft {
             disk_size_gib: image.number(reader, "disk_size_gib", 10..=16384),
             overrides: overrides::read(reader, root),
         }
+    }
+
+    /// Every node, and one for those that share a seed.
+    pub(super) fn everybody(&self) -> impl Iterator<Item = &DraftNode> {
+        self.nodes
+            .iter()
+            .chain(self.shared.as_ref().map(|shared| &shared.node))
     }
 
     /// The site; `None` if a value is missing, which is then among the problems.
@@ -131,6 +152,10 @@ impl Draft {
                 gateway: self.gateway.map(|gateway| gateway.value),
             },
             nodes: nodes?,
+            shared: match self.shared {
+                Some(shared) => Some(shared.finish()?),
+                None => None,
+            },
             provider,
             vni_range: self.vni_range?.value,
             authorized_keys: self.authorized_keys,
@@ -149,6 +174,20 @@ impl DraftNode {
             address: self.address?.value,
             interface: self.interface?.value,
             provider_interface: self.provider_interface.map(|interface| interface.value),
+        })
+    }
+}
+
+impl DraftShared {
+    fn finish(self) -> Option<Shared> {
+        Some(Shared {
+            count: u32::try_from(self.count).ok()?,
+            identify: Identify {
+                name_prefix: self.name_prefix?.value,
+                name_from: self.name_from,
+            },
+            interface: self.node.interface?.value,
+            provider_interface: self.node.provider_interface.map(|it| it.value),
         })
     }
 }
@@ -193,16 +232,17 @@ fn read_provider(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<DraftPro
     })
 }
 
-/// The controller, then the computes. `shared` is the interface of nodes that name none.
+/// The controller, then the computes, and those that share a seed. `provider` is the interface of
+/// nodes that name none.
 fn read_nodes(
     reader: &mut Reader<'_>,
     root: &DeTable<'_>,
-    shared: Option<&Located<String>>,
-) -> Vec<DraftNode> {
+    provider: Option<&Located<String>>,
+) -> (Vec<DraftNode>, Option<DraftShared>) {
     let mut nodes = Vec::new();
     let controller = reader.table(root, "controller");
     if controller.exists() {
-        nodes.push(read_node(reader, controller, Role::Controller, shared));
+        nodes.push(read_node(reader, controller, Role::Controller, provider));
     }
     let computes = reader.table(root, "computes");
     let named = reader.tables(root, "compute");
@@ -215,17 +255,18 @@ fn read_nodes(
         reader.problems.push(problem);
     }
     for compute in named {
-        nodes.push(read_node(reader, compute, Role::Compute, shared));
+        nodes.push(read_node(reader, compute, Role::Compute, provider));
     }
-    nodes.extend(read_counted(reader, computes, shared));
-    nodes
+    let (numbered, shared) = read_counted(reader, computes, provider);
+    nodes.extend(numbered);
+    (nodes, shared)
 }
 
 fn read_node(
     reader: &mut Reader<'_>,
     table: Section<'_>,
     role: Role,
-    shared: Option<&Located<String>>,
+    provider: Option<&Located<String>>,
 ) -> DraftNode {
     let own = table.text(reader, "provider_interface", value::interface);
     let own_refused = own.is_none() && table.has("provider_interface");
@@ -234,21 +275,24 @@ fn read_node(
         name: table.text(reader, "name", value::host_name),
         address: table.text(reader, "address", value::address),
         interface: table.text(reader, "interface", value::interface),
-        provider_interface: own.or_else(|| shared.cloned()),
+        provider_interface: own.or_else(|| provider.cloned()),
         provider_place: table.header("provider_interface"),
         provider_refused: own_refused,
     }
 }
 
-/// Computes by number.
+/// Equal computes: each with its number and a seed of its own, or one seed for all of them.
 fn read_counted(
     reader: &mut Reader<'_>,
     table: Section<'_>,
-    shared: Option<&Located<String>>,
-) -> Vec<DraftNode> {
+    provider: Option<&Located<String>>,
+) -> (Vec<DraftNode>, Option<DraftShared>) {
     if !table.exists() {
-        return Vec::new();
+        return (Vec::new(), None);
     }
+    let name_from = table.text(reader, "name_from", value::name_from);
+    let name_from_refused = name_from.is_none();
+    let name_from = name_from.and_then(|from| from.value);
     let count = table.number(reader, "count", 0..=250);
     let prefix = table.text(reader, "name_prefix", value::name_prefix);
     let first = table.text(reader, "first_address", value::address);
@@ -256,7 +300,16 @@ fn read_counted(
     let own = table.text(reader, "provider_interface", value::interface);
     let count = count.map_or(1, |count| count.value);
     if count > 0 {
-        table.require(reader, "first_address");
+        match (name_from, &first) {
+            (None, _) if name_from_refused => {}
+            (None, _) => table.require(reader, "first_address"),
+            (Some(_), None) => {}
+            (Some(_), Some(first)) => reader.problems.push(first.problem(
+                "is given to computes that get their addresses by DHCP".into(),
+                "no first_address beside name_from",
+                "remove it, or remove name_from to number the computes",
+            )),
+        }
         table.require(reader, "interface");
     }
     let mac = |interface: &&Located<String>| firstboot::config::is_mac_address(&interface.value);
@@ -277,21 +330,39 @@ fn read_counted(
     let usable = |found: Option<Located<String>>| found.filter(|found| count == 1 || !mac(&found));
     let (interface, own) = (usable(interface), usable(own));
     let own_refused = own.is_none() && table.has("provider_interface");
-    let numbered = (1..=count).map(|number| DraftNode {
+    let of = |name, address| DraftNode {
         role: Role::Compute,
-        name: prefix.clone().map(|prefix| Located {
+        name,
+        address,
+        interface: interface.clone(),
+        provider_interface: own.clone().or_else(|| provider.cloned()),
+        provider_place: table.header("provider_interface"),
+        provider_refused: own_refused,
+    };
+    if let Some(name_from) = name_from {
+        let name = prefix.clone().map(|prefix| Located {
+            value: SHARED_SEED.to_owned(),
+            ..prefix
+        });
+        let shared = DraftShared {
+            node: of(name, None),
+            count,
+            name_prefix: prefix,
+            name_from,
+        };
+        return (Vec::new(), (count > 0).then_some(shared));
+    }
+    let numbered = (1..=count).map(|number| {
+        let name = prefix.clone().map(|prefix| Located {
             value: format!("{}{number}", prefix.value),
             ..prefix
-        }),
-        address: first.clone().map(|first| Located {
+        });
+        let address = first.clone().map(|first| Located {
             // What runs out of all addresses is outside its network, and said to be.
             value: Ipv4Addr::from(u32::from(first.value).saturating_add(number as u32 - 1)),
             ..first
-        }),
-        interface: interface.clone(),
-        provider_interface: own.clone().or_else(|| shared.cloned()),
-        provider_place: table.header("provider_interface"),
-        provider_refused: own_refused,
+        });
+        of(name, address)
     });
-    numbered.collect()
+    (numbered.collect(), None)
 }

@@ -295,12 +295,25 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         table: "computes",
+        name: "name_from",
+        expected: r#""number", "mac" or "dmi""#,
+        absent: Absent::Default(r#""number""#),
+        example: r#""mac""#,
+        meaning: "Whether each compute has a seed of its own, with its number in its name, or all \
+                  share one, `computes.img`, and each finds out who it is. Then what follows the \
+                  prefix and a hyphen is the MAC address of the management interface, as in \
+                  `compute-525400123410`, or the maker's serial number (DMI), as in \
+                  `compute-7xk2w13`, and the address comes from the network's DHCP server, which \
+                  must keep it for good.",
+    },
+    Key {
+        table: "computes",
         name: "first_address",
         expected: ADDRESS,
         absent: Absent::Nothing,
         example: r#""10.20.0.21""#,
         meaning: "Management address of the first; the others follow one by one. Required unless \
-                  `count` is 0.",
+                  `count` is 0 or they share a seed.",
     },
     Key {
         table: "computes",

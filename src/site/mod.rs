@@ -38,6 +38,9 @@ use crate::fault::Class;
 use draft::Draft;
 use reader::Reader;
 
+/// What the seed that computes share is called, among those that are named after their nodes.
+pub const SHARED_SEED: &str = "computes";
+
 /// A checked site.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Site {
@@ -59,6 +62,8 @@ pub struct Site {
     pub management: Management,
     /// The controller first, then the computes in the order in which they are numbered.
     pub nodes: Vec<Node>,
+    /// Computes that share a seed and find out who they are.
+    pub shared: Option<Shared>,
     /// The provider network, where there is one.
     pub provider: Option<Provider>,
     /// First and last VXLAN network identifier of tenant networks.
@@ -105,6 +110,19 @@ pub struct Node {
     /// Management interface: a kernel name, or a MAC address in lower case.
     pub interface: String,
     /// Interface on the provider network, where there is one.
+    pub provider_interface: Option<String>,
+}
+
+/// Computes that share a seed. Each takes its name from its own machine, its address from DHCP.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shared {
+    /// How many the seed is good for.
+    pub count: u32,
+    /// What their names are made of.
+    pub identify: config::Identify,
+    /// Management interface of each: a kernel name.
+    pub interface: String,
+    /// Interface of each on the provider network, where there is one.
     pub provider_interface: Option<String>,
 }
 
@@ -222,11 +240,43 @@ impl Site {
         release: &str,
     ) -> Result<NodeConfig> {
         let node = self.node(name)?;
-        let provider = self.provider.as_ref().zip(node.provider_interface.as_ref());
-        Ok(NodeConfig {
+        let address = Ipv4Net::new(node.address, self.management.network.prefix_len())
+            .context("joining address and prefix length")?;
+        let (interface, other) = (&node.interface, node.provider_interface.as_ref());
+        let (name, role) = (&node.name, node.role);
+        Ok(self.config(name, role, address, interface, other, platform, release))
+    }
+
+    /// What the seed that computes share says to the agent of each.
+    pub fn shared_config(&self, shared: &Shared, platform: &Platform, release: &str) -> NodeConfig {
+        let (interface, other) = (&shared.interface, shared.provider_interface.as_ref());
+        let network = self.management.network;
+        let (name, role) = (SHARED_SEED, Role::Compute);
+        NodeConfig {
+            identify: Some(shared.identify.clone()),
+            ..self.config(name, role, network, interface, other, platform, release)
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is another part of one description"
+    )]
+    fn config(
+        &self,
+        name: &str,
+        role: Role,
+        address: Ipv4Net,
+        interface: &str,
+        provider_interface: Option<&String>,
+        platform: &Platform,
+        release: &str,
+    ) -> NodeConfig {
+        let provider = self.provider.as_ref().zip(provider_interface);
+        NodeConfig {
             schema: config::SCHEMA,
-            name: node.name.clone(),
-            role: node.role,
+            name: name.to_owned(),
+            role,
             platform: platform.name.clone(),
             release: release.to_owned(),
             site: config::SiteConfig {
@@ -238,10 +288,9 @@ impl Site {
                 dns_servers: self.dns_servers.clone(),
             },
             management: config::Management {
-                address: Ipv4Net::new(node.address, self.management.network.prefix_len())
-                    .context("joining address and prefix length")?,
+                address,
                 gateway: self.management.gateway,
-                interface: node.interface.clone(),
+                interface: interface.to_owned(),
             },
             nodes: self.nodes.iter().map(Node::peer).collect(),
             provider: provider.map(|(provider, interface)| config::Provider {
@@ -259,10 +308,11 @@ impl Site {
                 vni_end: self.vni_range.1,
             },
             overrides: self.overrides.clone(),
+            identify: None,
             // Whoever makes the seed adds what it takes to join: a site holds no secret.
             join: None,
             registrar: None,
-        })
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use firstboot::config::ProviderKind;
+use firstboot::config::{NameFrom, ProviderKind};
 use ipnet::Ipv4Net;
 
 /// A value, or what is wrong with its text.
@@ -185,6 +185,16 @@ pub(super) fn provider_kind(text: &str) -> Value<ProviderKind> {
         "flat" => Ok(ProviderKind::Flat),
         "vlan" => Ok(ProviderKind::Vlan),
         _ => Err("is neither".into()),
+    }
+}
+
+/// What names of computes are made of, or `None` for numbers.
+pub(super) fn name_from(text: &str) -> Value<Option<NameFrom>> {
+    match text {
+        "number" => Ok(None),
+        "mac" => Ok(Some(NameFrom::Mac)),
+        "dmi" => Ok(Some(NameFrom::Dmi)),
+        _ => Err("is none of them".into()),
     }
 }
 

@@ -35,6 +35,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for node in &site.nodes {
             println!("  {:10}  {:15}  {}", node.role, node.address, node.name);
         }
+        if let Some(shared) = &site.shared {
+            let (count, prefix) = (shared.count, &shared.identify.name_prefix);
+            println!("  compute     by DHCP          {count} with one seed, {prefix}-...");
+        }
         return Ok(());
     }
     let examined = Site::examine(&arguments.site)?;

@@ -135,6 +135,58 @@ fn a_seed_says_everything_about_its_node() {
 }
 
 #[test]
+fn computes_share_a_seed_with_one_token_for_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let (head, rest) = SITE.split_once("[[compute]]").unwrap();
+    let (_, provider) = rest.split_once("[provider]").unwrap();
+    let text = format!(
+        "{head}[computes]\ncount = 40\nname_from = \"mac\"\ninterface = \"ens3\"\n\
+         provider_interface = \"ens4\"\n[provider]{provider}"
+    );
+    let site = load(directory.path(), &text);
+    let keys = keys(directory.path());
+    let out = directory.path().join("seeds");
+    let paths = seed::write_all(&site, &platform(), &keys, &[], &out).unwrap();
+    assert_eq!(
+        paths,
+        [out.join("controller.img"), out.join("computes.img")]
+    );
+
+    let computes = read(&std::fs::read(&paths[1]).unwrap());
+    assert_eq!(computes.meta_data.get("local-hostname"), None);
+    assert_eq!(
+        computes.network_config["ethernets"]["ens3"],
+        serde_json::json!({
+            "dhcp4": true, "dhcp6": false,
+            "nameservers": { "addresses": ["9.9.9.9"], "search": ["cell.internal"] },
+        })
+    );
+    let content = |seed: &Read3| {
+        let file = &seed.user_data["write_files"][0];
+        NodeConfig::parse(file["content"].as_str().unwrap()).unwrap()
+    };
+    let config = content(&computes);
+    assert_eq!(config.identify.unwrap().name_prefix, "compute");
+    let controller = content(&read(&std::fs::read(&paths[0]).unwrap()));
+    let tokens = controller.registrar.unwrap().tokens;
+    let [grant] = tokens.as_slice() else {
+        panic!("{tokens:?}");
+    };
+    assert_eq!((grant.uses, grant.node.as_deref()), (40, None));
+    assert!(config.join.unwrap().token.matches(&grant.hash));
+}
+
+#[test]
+fn a_seed_that_does_not_exist_keeps_the_others_from_being_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let site = load(directory.path(), SITE);
+    let out = directory.path().join("seeds");
+    let names = ["controller".to_owned(), "rack2".to_owned()];
+    seed::write_all(&site, &platform(), &keys(directory.path()), &names, &out).unwrap_err();
+    assert!(!out.exists());
+}
+
+#[test]
 fn the_same_site_gives_the_same_bytes_and_another_another_id() {
     let directory = tempfile::tempdir().unwrap();
     let of = |text: &str| {

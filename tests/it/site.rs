@@ -152,6 +152,46 @@ fn many_computes_share_no_mac_address() {
 }
 
 #[test]
+fn computes_that_share_a_seed_have_no_addresses() {
+    let shared = "[computes]\ncount = 9\nname_from = \"mac\"\ninterface = \"ens3\"\n";
+    assert_eq!(problems(shared), [""; 0]);
+    let found = problems(&format!(
+        "{shared}first_address = \"10.20.0.21\"\nname_prefix = \"a-prefix-that-is-too-long\"\n"
+    ));
+    assert_eq!(
+        found,
+        [
+            "9: computes.first_address: is given to computes that get their addresses by DHCP; \
+             expected no first_address beside name_from; remove it, or remove name_from to number \
+             the computes",
+            "10: computes.name_prefix: \"a-prefix-that-is-too-long\" has 25 characters; expected \
+             at most 24 characters where computes share a seed; shorten it"
+        ]
+    );
+    let found = problems(&shared.replace("mac", "uuid"));
+    assert_eq!(
+        found,
+        [
+            "7: computes.name_from: \"uuid\" is none of them; expected \"number\", \"mac\" or \
+             \"dmi\"; write it as in name_from = \"mac\""
+        ]
+    );
+}
+
+#[test]
+fn computes_that_share_a_seed_need_the_provider_network_as_others_do() {
+    let shared = "[computes]\ncount = 9\nname_from = \"dmi\"\ninterface = \"ens3\"\n";
+    let found = problems(&format!("{shared}provider_interface = \"ens4\"\n"));
+    assert_eq!(
+        found,
+        [
+            "9: computes.provider_interface: there is no provider network; expected a [provider] \
+             table; add the table, or remove this key"
+        ]
+    );
+}
+
+#[test]
 fn one_mac_address_is_on_one_node() {
     let found = problems(
         "[[compute]]\nname = \"a\"\naddress = \"10.20.0.21\"\ninterface = \"52:54:00:00:00:10\"\n\

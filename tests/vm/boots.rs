@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use cellboot::lab::machine::{self, Bus, Firmware};
+use cellboot::lab::network::{self, Port};
 use cellboot::lab::serial::{Event, Follow};
-use cellboot::lab::start;
 use cellboot::lab::switch::Switch;
+use cellboot::lab::{self, start};
 use cellboot::seed;
+use cellboot::site::{SHARED_SEED, Shared};
 use firstboot::cmd::Cmd;
-use firstboot::config::Role;
+use firstboot::config::{Identify, NameFrom, Role};
 use firstboot::files::{Ownership, replace};
 use firstboot::smoke::boot_sector;
 use firstboot::wait::{self, Probe};
@@ -154,6 +156,56 @@ fn a_disk_that_is_too_small_is_named() {
     assert_eq!(step, "base/preflight");
     assert!(reason.contains("root file system"), "{reason}");
     assert!(hint.contains("disk"), "{hint}");
+}
+
+/// One seed for many computes: this one is named after its interface, and DHCP gives it an address.
+#[test]
+#[ignore = "needs built images: make test"]
+fn a_compute_with_a_shared_seed_finds_out_who_it_is() {
+    let (site, keys) = site();
+    let (platform, _) = images();
+    let mac = "52:54:00:b1:25:77";
+    let mut site = site;
+    site.shared = Some(Shared {
+        count: 2,
+        identify: Identify {
+            name_prefix: "compute".into(),
+            name_from: NameFrom::Mac,
+        },
+        interface: mac.into(),
+        provider_interface: None,
+    });
+    let place = directory().join("boots");
+    let disk = fresh_disk("shared-seed", Role::Compute);
+    let seed = place.join("shared.seed");
+    seed::write(&site, &platform, &keys, SHARED_SEED, &seed).unwrap();
+    let network = site.management.network;
+    let gate = network::gate(network, site.management.gateway, &[], Vec::new()).unwrap();
+    let given = gate.spare[1];
+    let switch = Switch::new(&place, "management");
+    switch.start().unwrap();
+    let port = Port {
+        id: "management".into(),
+        interface: mac.into(),
+        fallback_mac: mac.into(),
+        gate: Some(gate),
+    };
+    let watched = Watched::with(disk, Firmware::Uefi, Bus::VirtioBlk, Some(seed), vec![port]);
+    let deadline = Duration::from_secs(120) * watched.machine.accelerator.patience();
+    let (machine, begins) = (&watched.machine, watched.begins);
+    let mut said = Vec::new();
+    let tries_to_join = |event: &Event| match event {
+        Event::Said(text) => text.contains("join/enrolled waits for the controller at "),
+        _ => true,
+    };
+    let keep = |text: &str| said.push(text.to_owned());
+    let last = lab::await_event(machine, begins, deadline, keep, tries_to_join).unwrap();
+    assert!(matches!(last, Event::Said(_)), "{last:?}");
+    let who = format!("this machine is compute-525400b12577 at {given}");
+    assert!(said.contains(&who), "{said:?}");
+    println!("{who}");
+    drop(watched);
+    switch.stop().unwrap();
 }
 
 /// The guest of `firstboot verify --smoke`, on the firmware that Nova gives its instances.

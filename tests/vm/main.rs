@@ -18,6 +18,7 @@ use std::time::Duration;
 use cellboot::keys::Keys;
 use cellboot::lab::accel::{Accelerator, Choice};
 use cellboot::lab::machine::{self, Bus, Firmware, Machine};
+use cellboot::lab::network::Port;
 use cellboot::lab::serial::Event;
 use cellboot::lab::{self, start};
 use cellboot::report::Report;
@@ -62,7 +63,7 @@ fn site() -> (Site, Keys) {
     (Site::load(&path).unwrap(), Keys::beside(&path).unwrap())
 }
 
-/// A machine with no network that is watched for the agent's first words; off when dropped.
+/// A machine that is watched for the agent's first words; off when dropped.
 struct Watched {
     machine: Machine,
     begins: u64,
@@ -79,8 +80,19 @@ fn fresh_disk(name: &str, role: Role) -> PathBuf {
 }
 
 impl Watched {
-    /// Turns on a machine that is named after its disk.
+    /// Turns on a machine that is named after its disk and has no network.
     fn on(disk: PathBuf, firmware: Firmware, bus: Bus, seed: Option<PathBuf>) -> Self {
+        Self::with(disk, firmware, bus, seed, Vec::new())
+    }
+
+    /// The same with these interfaces, whose switches run in the directory of the disk.
+    fn with(
+        disk: PathBuf,
+        firmware: Firmware,
+        bus: Bus,
+        seed: Option<PathBuf>,
+        ports: Vec<Port>,
+    ) -> Self {
         let machine = Machine {
             name: disk.file_stem().unwrap().to_string_lossy().into_owned(),
             directory: disk.parent().unwrap().to_owned(),
@@ -92,7 +104,7 @@ impl Watched {
             disk,
             bus,
             seed,
-            ports: Vec::new(),
+            ports,
         };
         machine.process().cut_power().unwrap();
         for kind in ["log", "efivars"] {

@@ -37,8 +37,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Verdict> {
     notify::send("READY=1");
     let _lock = if arguments.wait {
         // A person may still run apply by hand while the unit waits for the seed.
-        let bad = |seed: &Seed| match seed {
+        let tell = |seed: &Seed| match seed {
             Seed::Broken(error) => live.broken_seed(error),
+            Seed::NoAddress(why) => live.no_address(why),
+            Seed::Good(config) => {
+                let address = config.management.address.addr();
+                live.say(&format!("this machine is {} at {address}", config.name));
+            }
             _ => live.missing_seed(),
         };
         let take = |line: &str| match typed::take(line).and_then(|()| typed::reboot()) {
@@ -49,7 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Verdict> {
             true => Prompt::machine(),
             false => Prompt::default(),
         };
-        seed::wait(Path::new(paths::NODE_CONFIG), &mut prompt, bad, take)?;
+        seed::wait(Path::new(paths::NODE_CONFIG), &mut prompt, tell, take)?;
         Lock::wait(Path::new(paths::LOCK))?
     } else {
         Lock::take(Path::new(paths::LOCK), "apply")?

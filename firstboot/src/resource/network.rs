@@ -26,6 +26,17 @@ pub fn find_interface(wanted: &str) -> Result<String> {
     find(&list(Path::new(INTERFACES))?, wanted)
 }
 
+/// The MAC address of an interface, in lower case.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn mac_address(name: &str) -> Result<String> {
+    let path = Path::new(INTERFACES).join(name).join("address");
+    let text = fs::read_to_string(&path);
+    let text = text.with_context(|| format!("reading {}", path.display()))?;
+    Ok(text.trim().to_lowercase())
+}
+
 fn list(directory: &Path) -> Result<Vec<Interface>> {
     let context = || format!("reading {}", directory.display());
     let mut found = Vec::new();

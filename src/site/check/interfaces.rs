@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::site::draft::Draft;
+use crate::site::draft::{Draft, DraftNode};
 use crate::site::problem::Problem;
 use crate::site::reader::Located;
 use firstboot::config::is_mac_address;
@@ -11,7 +11,7 @@ pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
     let mut problems = Vec::new();
     // A shared key names the interface of many nodes; it is said to be wrong once.
     let mut owners: BTreeMap<&str, usize> = BTreeMap::new();
-    for (index, node) in draft.nodes.iter().enumerate() {
+    for (index, node) in draft.everybody().enumerate() {
         let name = node.name.as_ref().map_or("the node", |name| &name.value);
         if let (Some(management), Some(provider)) = (&node.interface, &node.provider_interface)
             && management.value == provider.value
@@ -35,7 +35,7 @@ pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
                 problems.push(shared(draft, interface, owner));
             }
         }
-        problems.extend(missing(draft, index, name));
+        problems.extend(missing(draft, node, name));
     }
     problems.sort();
     problems.dedup_by(|a, b| (a.line, &a.key) == (b.line, &b.key));
@@ -44,7 +44,8 @@ pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
 
 /// A MAC address that another node has already.
 fn shared(draft: &Draft, interface: &Located<String>, owner: usize) -> Problem {
-    let owner = draft.nodes[owner].name.as_ref();
+    let owner = draft.everybody().nth(owner);
+    let owner = owner.and_then(|node| node.name.as_ref());
     let owner = owner.map_or("another node", |name| &name.value);
     interface.problem(
         format!("the MAC address {} is already {owner}'s", interface.value),
@@ -54,8 +55,7 @@ fn shared(draft: &Draft, interface: &Located<String>, owner: usize) -> Problem {
 }
 
 /// A node without a way to the provider network, or with one where there is none.
-fn missing(draft: &Draft, index: usize, name: &str) -> Option<Problem> {
-    let node = &draft.nodes[index];
+fn missing(draft: &Draft, node: &DraftNode, name: &str) -> Option<Problem> {
     match (&draft.provider, &node.provider_interface) {
         (Some(provider), None) if !node.provider_refused && !provider.interface_refused => {
             Some(node.provider_place.problem(
