@@ -320,8 +320,20 @@ mod tests {
         }
     }
 
+    /// Long enough for a machine that does much else; whoever is placed does not wait for it.
+    const LONG: Duration = Duration::from_secs(60);
+
     fn place(recorded: &Arc<Recorded>, host: &str) -> ReadyAnswer {
-        Discovery::new(recorded.clone()).place_within(host, Duration::from_millis(100))
+        Discovery::new(recorded.clone()).place_within(host, LONG)
+    }
+
+    /// What is told of a host that cannot be placed.
+    fn waiting(recorded: &Arc<Recorded>, host: &str) -> String {
+        let discovery = Discovery::new(recorded.clone());
+        match discovery.place_within(host, Duration::from_secs(1)) {
+            ReadyAnswer::Waiting(what) => what,
+            ReadyAnswer::Joined(_) => panic!("{host} is not there"),
+        }
     }
 
     #[test]
@@ -341,10 +353,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_told() {
         let recorded = Arc::new(Recorded::of(1));
-        let waiting = |host: &str| match place(&recorded, host) {
-            ReadyAnswer::Waiting(what) => what,
-            ReadyAnswer::Joined(_) => panic!("{host} is not there"),
-        };
+        let waiting = |host: &str| waiting(&recorded, host);
         assert_eq!(waiting("c9"), "nova-compute of c9 to report");
         recorded.view.lock().unwrap().hypervisors.clear();
         assert_eq!(waiting("c0"), "the hypervisor of c0 to report");
@@ -362,10 +371,7 @@ mod tests {
             ..Recorded::of(1)
         });
         let expected = "c0 to be mapped: nova-manage ended, and the host is in no cell";
-        assert_eq!(
-            place(&recorded, "c0"),
-            ReadyAnswer::Waiting(expected.into())
-        );
+        assert_eq!(waiting(&recorded, "c0"), expected);
         assert_eq!(recorded.enabled(), 0);
     }
 
@@ -375,10 +381,9 @@ mod tests {
             is_poor: true,
             ..Recorded::of(1)
         });
-        let expected = "Placement to know MEMORY_MB of c0";
         assert_eq!(
-            place(&recorded, "c0"),
-            ReadyAnswer::Waiting(expected.into())
+            waiting(&recorded, "c0"),
+            "Placement to know MEMORY_MB of c0"
         );
         assert_eq!(recorded.enabled(), 0);
     }
@@ -391,8 +396,7 @@ mod tests {
             for number in 0..200 {
                 let discovery = &discovery;
                 scope.spawn(move || {
-                    let answer =
-                        discovery.place_within(&format!("c{number}"), Duration::from_secs(20));
+                    let answer = discovery.place_within(&format!("c{number}"), LONG);
                     assert!(matches!(answer, ReadyAnswer::Joined(_)), "{answer:?}");
                 });
             }
