@@ -24,8 +24,8 @@ images: host-tools $(CELLBOOT) ## build both images and the seeds (PLATFORM= SIT
 	@[ -e $(SITE) ] || $(CELLBOOT) init --site $(SITE)
 	@$(CELLBOOT) build --site $(SITE) --platform $(PLATFORM) --out $(OUT)
 
-seeds: $(CELLBOOT) ## write the seeds alone
-	@$(CELLBOOT) seed --site $(SITE) --out $(OUT)
+seeds: $(CELLBOOT) ## write the seeds alone (PLATFORM= where the site leaves it open and nothing is built)
+	@$(CELLBOOT) seed --site $(SITE) --out $(OUT) $(addprefix --platform ,$(filter-out auto,$(PLATFORM)))
 
 lab: images ## boot the images as a cell on this machine and wait for READY
 	@$(CELLBOOT) lab up --site $(SITE) --out $(OUT)
@@ -39,6 +39,8 @@ check: ## format, lints and the tests that need no machine
 	cargo test --workspace --quiet
 
 test: check images $(VENV) ## every test, boots of the images in QEMU included
+	@$(MAKE) --no-print-directory host-tools HOST_TOOLS=shellcheck:shellcheck
+	cargo test --test it -- --ignored --nocapture
 	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture --skip soak::
 
 soak: images $(VENV) ## what takes hours: ten power cuts (CUTS=10), the life of a cell with two computes
@@ -60,7 +62,7 @@ docs: $(CELLBOOT) ## write man pages, shell completions and the reference of sit
 install: $(CELLBOOT) docs ## install the program, its material, man pages and completions
 	install -D -m 0755 $(CELLBOOT) $(DESTDIR)$(PREFIX)/bin/cellboot
 	mkdir -p $(DESTDIR)$(PREFIX)/share/cellboot $(DESTDIR)$(PREFIX)/share/man/man1
-	cp -R overlays $(DESTDIR)$(PREFIX)/share/cellboot/
+	cp -R overlays kickstart $(DESTDIR)$(PREFIX)/share/cellboot/
 	RUSTFLAGS='-C target-feature=+crt-static' CARGO_TARGET_DIR=target/agent cargo build --release \
 		--locked --quiet --package firstboot --target x86_64-unknown-linux-gnu
 	install -m 0755 target/agent/x86_64-unknown-linux-gnu/release/firstboot \

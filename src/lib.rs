@@ -16,6 +16,7 @@ pub mod host;
 pub mod identity;
 pub mod inspect;
 pub mod keys;
+pub mod kickstart;
 pub mod lab;
 pub mod manifest;
 pub mod membership;

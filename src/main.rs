@@ -33,6 +33,8 @@ enum Verb {
     Build(verbs::build::Arguments),
     /// Write the seeds of a site's nodes
     Seed(verbs::seed::Arguments),
+    /// Print the kickstart that installs a role's image of CentOS Stream
+    Kickstart(verbs::kickstart::Arguments),
     /// Boot the built images as a cell on this machine
     Lab(verbs::lab::Arguments),
     /// Check what this host has and lacks, each with its fix
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Plan(arguments) => verbs::plan::run(arguments),
         Verb::Build(arguments) => verbs::build::run(arguments),
         Verb::Seed(arguments) => verbs::seed::run(arguments),
+        Verb::Kickstart(arguments) => verbs::kickstart::run(arguments),
         Verb::Lab(arguments) => verbs::lab::run(arguments),
         Verb::Doctor(arguments) => verbs::doctor::run(arguments),
         Verb::Inspect(arguments) => verbs::inspect::run(arguments),

@@ -97,6 +97,14 @@ impl Files {
         })
     }
 
+    /// Who owns files, as `user:group`; each is named once.
+    pub fn owners(&self) -> BTreeSet<&str> {
+        self.files
+            .values()
+            .map(|file| file.entry.owner.as_str())
+            .collect()
+    }
+
     /// What decides about the plain file at this path on the node.
     pub fn input(&self, path: &Path) -> Result<Vec<u8>> {
         Ok(self.plain(path)?.content.clone())

@@ -83,7 +83,11 @@ impl Recipe {
         inputs.add("engine", engine::VERSION);
         inputs.add("platform", &self.platform.name);
         inputs.add("mirrors", format!("{:?}", self.mirrors));
-        inputs.add("suite", &self.platform.archive.suite);
+        let archive = self.platform.archive.as_ref();
+        inputs.add(
+            "suite",
+            archive.map_or("", |archive| archive.suite.as_str()),
+        );
         inputs.add("packages.base", self.platform.packages.base.join(" "));
         inputs.add(
             "build.exclude",

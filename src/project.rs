@@ -1,5 +1,5 @@
-//! Where the builder's own material is: the overlay trees, and the source of the agent or the
-//! agent itself.
+//! Where the builder's own material is: the overlay trees, the templates of kickstarts, and the
+//! source of the agent or the agent itself.
 
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,11 @@ impl Project {
     /// The overlay trees.
     pub fn overlays(&self) -> PathBuf {
         self.root.join("overlays")
+    }
+
+    /// The templates of kickstarts.
+    pub fn kickstart(&self) -> PathBuf {
+        self.root.join("kickstart")
     }
 
     /// The root of the checkout, if this is one.

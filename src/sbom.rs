@@ -34,7 +34,7 @@ pub fn document(
         "relationshipType": "DESCRIBES",
         "relatedSpdxElement": "SPDXRef-image",
     })];
-    let distribution = &platform.archive.suite;
+    let distribution = &platform.archive()?.suite;
     for package in packages {
         let id = identifier(package);
         listed.push(entry(package, &id, distribution));

@@ -12,7 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Role;
 
-const SOURCES: [(&str, &str); 1] = [("debian-12", include_str!("../platforms/debian-12.toml"))];
+const SOURCES: [(&str, &str); 2] = [
+    ("debian-12", include_str!("../platforms/debian-12.toml")),
+    (
+        "centos-stream-9",
+        include_str!("../platforms/centos-stream-9.toml"),
+    ),
+];
 
 /// One platform; the fields are the keys of its file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,10 +28,16 @@ pub struct Platform {
     pub name: String,
     /// What people call it.
     pub title: String,
-    /// OpenStack release that its packages carry, for platforms that have only one.
+    /// The OpenStack release of a site that names none.
     pub release: String,
-    /// Where its packages come from.
-    pub archive: Archive,
+    /// Every OpenStack release that it carries.
+    pub releases: BTreeMap<String, Release>,
+    /// Where its packages come from: an archive of Debian's kind.
+    #[serde(default)]
+    pub archive: Option<Archive>,
+    /// Or the tree that its installer and its packages come from.
+    #[serde(default)]
+    pub tree: Option<Tree>,
     /// Packages by layer.
     pub packages: Packages,
     /// What the build does to the tree of packages before it becomes a disk.
@@ -48,6 +60,60 @@ pub struct Archive {
     pub main: String,
     /// Address of the security updates.
     pub security: String,
+}
+
+/// What an OpenStack release adds to a platform; nothing where the platform carries just one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Its repository, below the address of the SIGs.
+    #[serde(default)]
+    pub repository: Option<String>,
+    /// Packages that every role has besides.
+    #[serde(default)]
+    pub packages: Vec<String>,
+}
+
+/// An installation tree with the repositories that belong to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tree {
+    /// Address of the operating system's repositories.
+    pub main: String,
+    /// Address of those of the special interest groups.
+    pub sigs: String,
+    /// Where the first is kept when the stream has ended.
+    pub vault_main: String,
+    /// Where the second is kept then.
+    pub vault_sigs: String,
+    /// Where the installer is, with its `.treeinfo`, below `main`.
+    pub installer: String,
+    /// The version that its `.treeinfo` has to name.
+    pub version: String,
+    /// Repositories besides that of the installer.
+    pub repositories: Vec<Repository>,
+}
+
+/// A repository of packages.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// What the installer calls it.
+    pub name: String,
+    /// Whose it is.
+    pub of: Address,
+    /// Its path below that address.
+    pub path: String,
+}
+
+/// One of the addresses of a [`Tree`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Address {
+    /// The operating system's.
+    Main,
+    /// The special interest groups'.
+    Sigs,
 }
 
 /// Packages by layer. Dependencies follow by themselves.
@@ -154,6 +220,12 @@ impl Platform {
             .map(|(_, text)| *text)
     }
 
+    /// The archive of a platform that has one.
+    pub fn archive(&self) -> Result<&Archive> {
+        let found = self.archive.as_ref();
+        found.with_context(|| format!("platform {} has no archive of packages", self.name))
+    }
+
     /// The facts of a service.
     pub fn service(&self, name: &str) -> Result<&Service> {
         let found = self.services.get(name);
@@ -180,7 +252,10 @@ mod tests {
     #[test]
     fn every_platform_loads_under_its_own_name() {
         for name in Platform::names() {
-            assert_eq!(Platform::load(name).unwrap().name, name);
+            let platform = Platform::load(name).unwrap();
+            assert_eq!(platform.name, name);
+            assert!(platform.releases.contains_key(&platform.release));
+            assert!(platform.archive.is_some() != platform.tree.is_some());
         }
     }
 
@@ -189,7 +264,7 @@ mod tests {
         let error = Platform::load("debian-13").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no platform \"debian-13\"; there are: debian-12"
+            "no platform \"debian-13\"; there are: debian-12, centos-stream-9"
         );
     }
 }

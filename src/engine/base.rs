@@ -56,7 +56,7 @@ impl Engine<'_> {
                  carry\nhint: choose another with --cache"
             ))
         );
-        let archive_of = &self.platform.archive;
+        let archive_of = self.platform.archive()?;
         let suite = &archive_of.suite;
         let mut cmd = Cmd::new("mmdebstrap")
             .env("TMPDIR", self.work.to_string_lossy())

@@ -46,15 +46,16 @@ pub struct Mirrors {
 
 impl Mirrors {
     /// The platform's own, where the site (if there is one) names no other.
-    pub fn of(platform: &Platform, site: Option<&Site>) -> Self {
+    pub fn of(platform: &Platform, site: Option<&Site>) -> Result<Self> {
+        let archive = platform.archive()?;
         let mirror = |name: &str, own: &str| {
             let named = site.and_then(|site| site.platform.mirrors.get(name));
             named.cloned().unwrap_or_else(|| own.to_owned())
         };
-        Self {
-            main: mirror("main", &platform.archive.main),
-            security: mirror("security", &platform.archive.security),
-        }
+        Ok(Self {
+            main: mirror("main", &archive.main),
+            security: mirror("security", &archive.security),
+        })
     }
 }
 

@@ -100,7 +100,7 @@ impl Draft {
             dns_servers: site.texts(reader, "dns_servers", value::address),
             platform: platform.text(reader, "name", value::platform),
             release: platform.text(reader, "release", value::release),
-            mirrors: ["main", "security"]
+            mirrors: ["main", "security", "sigs"]
                 .into_iter()
                 .filter_map(|name| Some((name, mirrors.text(reader, name, value::url)?)))
                 .collect(),

@@ -219,7 +219,8 @@ pub const KEYS: &[Key] = &[
         expected: "an http or https URL",
         absent: Absent::Nothing,
         example: r#""https://deb.debian.org/debian""#,
-        meaning: "The distribution's packages.",
+        meaning: "The distribution's packages. For CentOS Stream this may be a dated compose, so \
+                  that the same site builds the same image later.",
     },
     Key {
         table: "platform.mirrors",
@@ -227,7 +228,15 @@ pub const KEYS: &[Key] = &[
         expected: "an http or https URL",
         absent: Absent::Nothing,
         example: r#""https://deb.debian.org/debian-security""#,
-        meaning: "Its security updates, where they are kept apart.",
+        meaning: "Debian's security updates, which are kept apart.",
+    },
+    Key {
+        table: "platform.mirrors",
+        name: "sigs",
+        expected: "an http or https URL",
+        absent: Absent::Nothing,
+        example: r#""https://mirror.stream.centos.org/SIGs/9-stream""#,
+        meaning: "The packages of CentOS's special interest groups, which are kept apart.",
     },
     Key {
         table: "management",

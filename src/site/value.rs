@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 use firstboot::config::{NameFrom, ProviderKind};
+use firstboot::platform::Platform;
 use ipnet::Ipv4Net;
 
 /// A value, or what is wrong with its text.
@@ -16,15 +17,6 @@ const BRIDGES: [&str; 3] = ["br-int", "br-tun", "br-provider"];
 
 /// Kernel interface names are at most this long (`IFNAMSIZ` less the final zero).
 const INTERFACE_NAME_MAXIMUM: usize = 15;
-
-/// Platforms, each with the OpenStack releases that its archive carries.
-const PLATFORMS: [(&str, &[&str]); 2] = [
-    ("debian-12", &["zed"]),
-    (
-        "centos-stream-9",
-        &["antelope", "bobcat", "caracal", "dalmatian", "epoxy"],
-    ),
-];
 
 /// A name of a cloud, a region or a physical network.
 pub(super) fn label(text: &str) -> Value<String> {
@@ -203,20 +195,13 @@ pub(super) fn platform(text: &str) -> Value<Option<String>> {
     if text == "auto" {
         return Ok(None);
     }
-    if PLATFORMS.iter().any(|(name, _)| *name == text) {
+    if Platform::names().any(|name| name == text) {
         return Ok(Some(text.to_owned()));
     }
-    let known = PLATFORMS.iter().map(|(name, _)| *name);
-    Err(match super::suggest::nearest(text, known) {
+    Err(match super::suggest::nearest(text, Platform::names()) {
         Some(near) => format!("is not known (nearest: {near:?})"),
         None => "is not known".into(),
     })
-}
-
-/// The releases that a platform carries.
-pub(super) fn releases(platform: &str) -> &'static [&'static str] {
-    let found = PLATFORMS.iter().find(|(name, _)| *name == platform);
-    found.map_or(&[], |(_, releases)| releases)
 }
 
 /// An OpenStack release, whatever the platform.

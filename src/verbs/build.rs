@@ -40,7 +40,7 @@ pub struct Wanted {
     #[arg(long, default_value = "out")]
     pub out: PathBuf,
     /// Only this role
-    #[arg(long, value_parser = role)]
+    #[arg(long, value_parser = super::role)]
     pub role: Option<Role>,
     /// Format of the disk images
     #[arg(long, value_enum, default_value = "qcow2")]
@@ -88,7 +88,7 @@ impl Wanted {
         };
         let recipe = Recipe {
             release: site.release_on(&platform).to_owned(),
-            mirrors: Mirrors::of(&platform, Some(&site)),
+            mirrors: Mirrors::of(&platform, Some(&site))?,
             roles: roles.into_iter().map(overlays).collect::<Result<_>>()?,
             agent: Agent::of(self.agent.as_deref(), &project)?,
             format: self.format,
@@ -170,9 +170,4 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     eprint!("{}", built.table());
     Ok(())
-}
-
-fn role(text: &str) -> Result<Role, String> {
-    let found = Role::ALL.into_iter().find(|role| role.as_str() == text);
-    found.ok_or_else(|| "the roles are controller and compute".to_owned())
 }

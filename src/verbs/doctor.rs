@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let platform = Platform::load(chosen.unwrap_or(DEFAULT_PLATFORM))?;
     let subject = Subject {
         directories: &[arguments.out.clone(), cache.clone()],
-        mirror: &Mirrors::of(&platform, site.as_ref()).main,
+        mirror: &Mirrors::of(&platform, site.as_ref())?.main,
         kernel: start::any_kernel(&arguments.out),
         cache: &cache,
     };

@@ -3,19 +3,8 @@
 use std::path::Path;
 
 use firstboot::cmd::{Cmd, Output};
-use firstboot::files::{self, Ownership};
 
-const SITE: &str = r#"
-site = { name = "cell" }
-management = { network = "10.20.0.0/24" }
-controller = { address = "10.20.0.11", interface = "ens3" }
-"#;
-
-fn site(directory: &Path, text: &str) -> String {
-    let path = directory.join("site.toml");
-    files::replace(&path, text.as_bytes(), Ownership::mode(0o644)).unwrap();
-    path.to_string_lossy().into_owned()
-}
+use super::{SITE, said, site};
 
 /// Runs the builder in the checkout, with a cache and results of its own.
 fn cellboot(directory: &Path, verb: &str, site: &str, args: &[&str]) -> Output {
@@ -28,11 +17,6 @@ fn cellboot(directory: &Path, verb: &str, site: &str, args: &[&str]) -> Output {
         .directory(env!("CARGO_MANIFEST_DIR"))
         .any_status()
         .unwrap()
-}
-
-fn said(output: &Output) -> (Option<i32>, String) {
-    let text = String::from_utf8(output.stderr.clone()).unwrap();
-    (output.status.code(), text)
 }
 
 #[test]

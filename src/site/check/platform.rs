@@ -1,14 +1,17 @@
 //! A release that its platform has, and a VLAN tag exactly where there are VLANs.
 
 use firstboot::config::ProviderKind;
+use firstboot::platform::Platform;
 
 use crate::site::draft::Draft;
 use crate::site::problem::Problem;
-use crate::site::{suggest, value};
+use crate::site::reader::Located;
+use crate::site::suggest;
 
 pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
     let mut problems = Vec::new();
     problems.extend(release(draft));
+    problems.extend(mirrors(draft));
     problems.extend(vlan(draft));
     problems
 }
@@ -22,10 +25,11 @@ fn release(draft: &Draft) -> Option<Problem> {
             r#"write platform.name = "centos-stream-9" or "debian-12", or remove the release"#,
         ));
     };
-    let known = value::releases(platform);
-    if known.contains(&release.value.as_str()) {
+    let carried = Platform::load(platform).ok()?.releases;
+    if carried.contains_key(&release.value) {
         return None;
     }
+    let known: Vec<&str> = carried.keys().map(String::as_str).collect();
     let near = suggest::nearest(&release.value, known.iter().copied());
     Some(release.problem(
         format!("{platform} has no release {:?}", release.value),
@@ -35,6 +39,30 @@ fn release(draft: &Draft) -> Option<Problem> {
             None => "name one of them, or remove the key".to_owned(),
         },
     ))
+}
+
+/// A mirror of what the platform does not have.
+fn mirrors(draft: &Draft) -> Vec<Problem> {
+    let pinned = draft.platform.as_ref().and_then(|it| it.value.as_deref());
+    let Some(Ok(platform)) = pinned.map(Platform::load) else {
+        return Vec::new();
+    };
+    let known = match platform.tree {
+        Some(_) => ["main", "sigs"],
+        None => ["main", "security"],
+    };
+    let other = draft
+        .mirrors
+        .iter()
+        .filter(|(name, _)| !known.contains(name));
+    let problem = |(name, url): &(&str, Located<String>)| {
+        url.problem(
+            format!("{} has no packages of the kind {name:?}", platform.name),
+            &known.join(" or "),
+            "rename the key, or remove it",
+        )
+    };
+    other.map(problem).collect()
 }
 
 fn vlan(draft: &Draft) -> Option<Problem> {

@@ -1,0 +1,61 @@
+# Files belong to users that packages made: tar would fall back to numbers without a word.
+for owner in "${owners[@]}"; do
+    getent passwd "${owner%:*}" >/dev/null
+    getent group "${owner#*:}" >/dev/null
+done
+tar --extract --gzip --same-owner --same-permissions \
+    --file /root/cellboot-overlay.tgz --directory /
+rm /root/cellboot-overlay.tgz
+/usr/libexec/cellboot/firstboot --version
+
+# Units of OpenStack start over and over until they are configured; the agent enables them.
+for unit in "${disable[@]}"; do
+    # Each role lacks some of them; `systemctl cat` says nothing in a chroot.
+    if [ -e "/usr/lib/systemd/system/$unit" ]; then systemctl disable "$unit"; fi
+done
+for unit in "${enable[@]}"; do systemctl enable "$unit"; done
+
+# Anaconda installed the boot loader of the firmware that it was booted with: UEFI. A machine that
+# never saw this disk boots it from the fallback path.
+grub2-install --target=i386-pc "$(grub2-probe --target=disk /boot/grub2)"
+test -s /boot/grub2/grub.cfg
+test -s /boot/efi/EFI/BOOT/BOOTX64.EFI
+test -s /boot/efi/EFI/centos/shimx64.efi
+test -s /boot/efi/EFI/centos/grub.cfg
+
+# A root disk hangs from another controller on every machine.
+grep -qs 'hostonly="no"' /usr/lib/dracut/dracut.conf.d/*.conf /etc/dracut.conf.d/*.conf
+dracut --force --regenerate-all
+for image in /boot/initramfs-*.img; do
+    for module in virtio_blk virtio_scsi ahci nvme; do
+        # To the end of the list: a reader that leaves early fails the pipe.
+        lsinitrd "$image" | cat - /lib/modules/*/modules.builtin | grep "/$module\.ko" >/dev/null
+    done
+done
+
+# What is in the image, for its bill of materials.
+mkdir -p /usr/share/cellboot
+rpm --query --all --queryformat '%{NAME}\t%{EVR}\t%{ARCH}\t%{SOURCERPM}\n' |
+    LC_ALL=C sort >/usr/share/cellboot/packages.tsv
+
+# Nothing of this machine may be in the next one.
+cloud-init clean --logs --seed
+dnf --assumeyes clean all
+shopt -s nullglob
+for pattern in "${remove[@]}"; do
+    # shellcheck disable=SC2086 # it is a pattern
+    for path in ${pattern%/}; do
+        case $pattern in
+        */) find "$path" -mindepth 1 ! -type d -delete ;;
+        *) rm -rf -- "$path" ;;
+        esac
+    done
+done
+truncate --size 0 /etc/machine-id /etc/resolv.conf
+
+# Anaconda labels only what it knows: not what the overlay and these commands made.
+setfiles -F -e /proc -e /sys -e /dev -e /run \
+    /etc/selinux/targeted/contexts/files/file_contexts /
+sync
+fstrim --all --verbose || echo "the disk takes no discard: the image stays larger than it has to be"
+report "OK $role"

@@ -1,0 +1,143 @@
+//! The kickstart of a role: what Anaconda is to install, rendered from `kickstart/`.
+//!
+//! A function of the platform, the release, the role and the mirrors. Whether it is carried out is
+//! another module's business.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use firstboot::config::Role;
+use firstboot::platform::{Address, Platform, Tree};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior, Value, path_loader};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::overlay;
+use crate::site::Site;
+
+/// The disk that is installed to, as udev names it after its serial number.
+const DISK: &str = "/dev/disk/by-id/virtio-target";
+/// Label of the volume that carries the kickstart, the overlay and the agent.
+pub const VOLUME: &str = "CELLBOOT";
+const TEMPLATE: &str = "image.ks.j2";
+
+/// Where the packages of a platform with an installation tree come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirrors {
+    /// Address of the operating system's repositories.
+    pub main: String,
+    /// Address of those of the special interest groups.
+    pub sigs: String,
+}
+
+impl Mirrors {
+    /// The platform's own, where the site names no other.
+    pub fn of(tree: &Tree, site: &Site) -> Self {
+        let mirror = |name: &str, own: &str| {
+            let named = site.platform.mirrors.get(name);
+            let address = named.map_or(own, String::as_str);
+            address.trim_end_matches('/').to_owned()
+        };
+        Self {
+            main: mirror("main", &tree.main),
+            sigs: mirror("sigs", &tree.sigs),
+        }
+    }
+
+    /// The address of a tree or a repository.
+    pub fn url(&self, of: Address, path: &str) -> String {
+        let address = match of {
+            Address::Main => &self.main,
+            Address::Sigs => &self.sigs,
+        };
+        format!("{address}/{path}/")
+    }
+}
+
+/// What is installed.
+#[derive(Debug, Clone, Copy)]
+pub struct Kickstart<'a> {
+    /// The platform.
+    pub platform: &'a Platform,
+    /// The OpenStack release.
+    pub release: &'a str,
+    /// The role.
+    pub role: Role,
+    /// Where packages come from.
+    pub mirrors: &'a Mirrors,
+    /// The overlay of the role.
+    pub overlay: &'a overlay::Files,
+}
+
+#[derive(Serialize)]
+struct Source {
+    name: String,
+    url: String,
+}
+
+impl Kickstart<'_> {
+    /// Its text, from the templates in this directory.
+    ///
+    /// # Errors
+    /// When the platform has no installation tree or not this release, or a template is wrong.
+    pub fn text(&self, templates: &Path) -> Result<String> {
+        let platform = self.platform;
+        let tree = platform.tree.as_ref();
+        let tree = tree.with_context(|| {
+            format!("platform {} is not installed by a kickstart", platform.name)
+        })?;
+        let release = platform.releases.get(self.release);
+        let release = release.with_context(|| {
+            format!(
+                "platform {} has no release {:?}",
+                platform.name, self.release
+            )
+        })?;
+        let source = |name: &str, of, path: &str| Source {
+            name: name.to_owned(),
+            url: self.mirrors.url(of, path),
+        };
+        let mut repositories: Vec<Source> = tree
+            .repositories
+            .iter()
+            .map(|it| source(&it.name, it.of, &it.path))
+            .collect();
+        let name = format!("openstack-{}", self.release);
+        let own = release.repository.iter();
+        repositories.extend(own.map(|path| source(&name, Address::Sigs, path)));
+        let packages = [
+            platform.packages.base.as_slice(),
+            &release.packages,
+            platform.packages.of(self.role),
+        ];
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .keep_trailing_newline(true)
+            .build()
+            .context("choosing the syntax of templates")?;
+        let mut environment = Environment::new();
+        environment.set_syntax(syntax);
+        environment.set_loader(path_loader(templates));
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        let variables = Value::from(Serde(json!({
+            "title": platform.title,
+            "role": self.role.as_str(),
+            "release": self.release,
+            "installer": self.mirrors.url(Address::Main, &tree.installer),
+            "repositories": repositories,
+            "disk": DISK,
+            "volume": VOLUME,
+            "packages": packages.concat(),
+            "enable": platform.build.enable,
+            "disable": platform.build.disable,
+            "remove": platform.build.remove,
+            "owners": self.overlay.owners(),
+        })));
+        let template = environment.get_template(TEMPLATE);
+        let text = template.and_then(|template| template.render(variables));
+        text.with_context(|| format!("rendering {}", templates.join(TEMPLATE).display()))
+    }
+}
