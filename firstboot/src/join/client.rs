@@ -1,5 +1,6 @@
 //! The compute's side of the wire: one connection a call.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -95,7 +96,7 @@ impl Client {
     }
 
     fn exchange(&self, method: &str, path: &str, body: &[u8]) -> Result<wire::Answer> {
-        let stream = TcpStream::connect_timeout(&self.address, CONNECT)?;
+        let stream = TcpStream::connect_timeout(&self.address, CONNECT).map_err(NoConnection)?;
         let mut stream = Timed::new(stream, CALL);
         let name = ServerName::IpAddress(self.address.ip().into());
         let mut connection = ClientConnection::new(Arc::clone(&self.tls), name)?;
@@ -150,11 +151,27 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     })
 }
 
+/// No connection came about, for whatever reason: a controller that is coming up answers in many
+/// ways, and the kernel has an error for none of them at times ("no error set after POLLHUP").
+#[derive(Debug)]
+struct NoConnection(io::Error);
+
+impl fmt::Display for NoConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for NoConnection {}
+
 /// True if nobody answered, or only half: the controller is off, starts, or is too busy. Who
 /// answers and is not to be trusted is not absent.
 pub fn is_absent(error: &anyhow::Error) -> bool {
     use io::ErrorKind as Kind;
     error.chain().any(|cause| {
+        if cause.is::<NoConnection>() {
+            return true;
+        }
         cause.downcast_ref::<io::Error>().is_some_and(|error| {
             matches!(
                 error.kind(),
@@ -170,4 +187,32 @@ pub fn is_absent(error: &anyhow::Error) -> bool {
             )
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_connection_is_an_absent_controller_whatever_the_error() {
+        let odd = io::Error::other("no error set after POLLHUP");
+        let error = anyhow::Error::from(NoConnection(odd)).context("asking the registrar");
+        assert!(is_absent(&error), "{error:#}");
+        assert_eq!(
+            format!("{error:#}"),
+            "asking the registrar: no error set after POLLHUP"
+        );
+        assert!(!is_absent(&anyhow!("its certificate does not hold")));
+    }
+
+    #[test]
+    fn a_port_where_nobody_listens_is_an_absent_controller() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = NodeKey::load_or_create(&directory.path().join("key.pem")).unwrap();
+        let pin = format!("sha256:{}", "0".repeat(64));
+        let nobody = Client::new("127.0.0.1:1".parse().unwrap(), &pin, &key).unwrap();
+        let error = nobody.health().unwrap_err();
+        assert!(is_absent(&error), "{error:#}");
+        assert!(error.chain().any(|cause| cause.is::<NoConnection>()));
+    }
 }
