@@ -10,7 +10,7 @@ CELLBOOT := target/release/cellboot
 # A client of OpenStack that is not ours, for tests/vm/cloud.py.
 VENV := target/vm/venv
 # What a build and the lab run, besides what every Debian has: the file, then the package.
-HOST_TOOLS := mmdebstrap:mmdebstrap newuidmap:uidmap mke2fs:e2fsprogs qemu-img:qemu-utils \
+HOST_TOOLS := curl:curl mmdebstrap:mmdebstrap newuidmap:uidmap mke2fs:e2fsprogs qemu-img:qemu-utils \
 	qemu-system-x86_64:qemu-system-x86 vde_switch:vde-switch ssh:openssh-client
 OVMF := /usr/share/OVMF/OVMF_CODE_4M.fd
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)

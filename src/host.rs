@@ -20,6 +20,9 @@ pub const BUILD: &[Program] = &[
     ("newuidmap", "uidmap"),
 ];
 
+/// What fetches an installer.
+pub const FETCH: &[Program] = &[("curl", "curl")];
+
 /// What the lab runs besides.
 pub const LAB: &[Program] = &[
     ("qemu-img", "qemu-utils"),

@@ -20,6 +20,7 @@ pub mod kickstart;
 pub mod lab;
 pub mod manifest;
 pub mod membership;
+pub mod mirror;
 pub mod overlay;
 pub mod plan;
 pub mod project;

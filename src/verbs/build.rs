@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 use firstboot::config::Role;
-use firstboot::platform::Platform;
+use firstboot::platform::{Address, Platform, Tree};
 
 use crate::agent::Agent;
 use crate::build::Build;
@@ -15,17 +15,21 @@ use crate::disk::export::Format;
 use crate::engine::Mirrors;
 use crate::fault::Class;
 use crate::keys::Keys;
+use crate::mirror::Installer;
+use crate::mirror::download::Patience;
 use crate::overlay;
 use crate::plan::Recipe;
 use crate::project::Project;
 use crate::report::Report;
 use crate::seed;
 use crate::site::Site;
-use crate::{host, verbs};
+use crate::{host, kickstart, mirror, verbs};
 
 /// The platform that a site gets when it leaves the choice.
 pub(super) const DEFAULT_PLATFORM: &str = "debian-12";
 const KICKSTART_PLATFORM: &str = "centos-stream-9";
+const BUILDS_TODAY: &str =
+    "hint: name = \"debian-12\" under [platform] builds from Debian's archive";
 
 /// What is built.
 #[derive(Debug, Args)]
@@ -77,6 +81,13 @@ impl Wanted {
     pub fn job(&self, report: &Report) -> Result<Job> {
         let site = Site::load(&self.site)?;
         let platform = self.choose_platform(&site, report)?;
+        if platform.tree.is_some() {
+            return Err(not_installed(&platform));
+        }
+        self.job_of(site, platform)
+    }
+
+    fn job_of(&self, site: Site, platform: Platform) -> Result<Job> {
         let project = Project::find()?;
         let roles = match self.role {
             Some(role) => vec![role],
@@ -95,15 +106,33 @@ impl Wanted {
             disk_size_gib: site.disk_size_gib,
             platform,
         };
-        let cache = match &self.cache {
-            Some(directory) => directory.clone(),
-            None => Cache::default_directory()?,
-        };
         Ok(Job {
             results: self.out.join(&recipe.platform.name),
-            cache: Cache::at(&cache),
+            cache: Cache::at(&self.cache()?),
             site,
             recipe,
+        })
+    }
+
+    fn cache(&self) -> Result<PathBuf> {
+        match &self.cache {
+            Some(directory) => Ok(directory.clone()),
+            None => Cache::default_directory(),
+        }
+    }
+
+    /// As far as this version goes with a platform that is installed by a kickstart: its installer
+    /// is in the cache, whole.
+    fn fetch_installer(&self, tree: &Tree, site: &Site, report: &Report) -> Result<Installer> {
+        host::require(host::FETCH)?;
+        let mirrors = kickstart::Mirrors::of(tree, site);
+        let url = mirrors.url(Address::Main, &tree.installer);
+        let cache = self.cache()?;
+        let patience = Patience::default();
+        let fetched = mirror::installer(&url, tree, &cache, patience, report);
+        fetched.map_err(|error| {
+            let class = Class::of(&error);
+            class.error(format!("{error:#}\n{BUILDS_TODAY}"))
         })
     }
 
@@ -120,16 +149,10 @@ impl Wanted {
             )));
         }
         let name = match asked.or(site.platform.name.as_ref()) {
-            Some(name) if name == KICKSTART_PLATFORM => {
-                return Err(Class::MissingOnHost.error(format!(
-                    "{name}: the kickstart engine is not part of this version\n\
-                     hint: name = \"{DEFAULT_PLATFORM}\" under [platform] builds today"
-                )));
-            }
             Some(name) => name,
             None => {
                 report.note(&format!(
-                    "PLATFORM: {DEFAULT_PLATFORM}, because this version has no engine for \
+                    "PLATFORM: {DEFAULT_PLATFORM}, because this version does not install \
                      {KICKSTART_PLATFORM}; a site that names its platform gets no other"
                 ));
                 DEFAULT_PLATFORM
@@ -144,7 +167,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let began = Instant::now();
     let report = Report::new(0);
     let wanted = &arguments.wanted;
-    let job = wanted.job(&report)?;
+    let site = Site::load(&wanted.site)?;
+    let platform = wanted.choose_platform(&site, &report)?;
+    if let Some(tree) = &platform.tree {
+        wanted.fetch_installer(tree, &site, &report)?;
+        return Err(not_installed(&platform));
+    }
+    let job = wanted.job_of(site, platform)?;
     let plan = job.recipe.plan(&job.cache, &job.results)?;
     if plan.layers.iter().any(|layer| plan.makes(layer)) {
         host::require(host::BUILD)?;
@@ -170,4 +199,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     eprint!("{}", built.table());
     Ok(())
+}
+
+/// Why a platform that is installed by a kickstart goes no further.
+fn not_installed(platform: &Platform) -> anyhow::Error {
+    Class::MissingOnHost.error(format!(
+        "{}: running its installer is not part of this version\n{BUILDS_TODAY}",
+        platform.name
+    ))
 }

@@ -8,6 +8,7 @@
 mod build;
 mod disk;
 mod kickstart;
+mod mirror;
 mod seed;
 mod site;
 

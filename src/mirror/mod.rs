@@ -1,0 +1,144 @@
+//! Installation trees of mirrors: the installer's kernel, initial RAM disk and second stage, each
+//! checked against the tree's own `.treeinfo`, in the cache.
+//!
+//! ```text
+//! .treeinfo ─▶ treeinfo ─▶ download (kernel, initrd, stage2) ─▶ cache/trees/HASH/
+//! ```
+//!
+//! Packages are Anaconda's to fetch, from the same tree. Whoever changes a tree on a mirror changes
+//! its `.treeinfo`, and with it the directory.
+
+pub mod download;
+pub mod treeinfo;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use firstboot::platform::Tree;
+
+use crate::cache::digest;
+use crate::fault::Class;
+use crate::report::Report;
+use download::{Patience, Wanted};
+use treeinfo::{Part, TreeInfo};
+
+const TREEINFO: &str = ".treeinfo";
+const MIB: u64 = 1 << 20;
+/// More than each has in any release.
+const TREEINFO_MOST: u64 = MIB;
+const KERNEL_MOST: u64 = 64 * MIB;
+const INITRD_MOST: u64 = 512 * MIB;
+const STAGE2_MOST: u64 = 4096 * MIB;
+/// Trees that stay when another is fetched, the new one included.
+const KEPT: usize = 2;
+
+/// An installer in the cache, whole and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installer {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Its initial RAM disk.
+    pub initrd: PathBuf,
+    /// The second stage.
+    pub stage2: PathBuf,
+    /// SHA-256 of the `.treeinfo`, which names all of them.
+    pub fingerprint: String,
+}
+
+/// Makes sure that the installer of the tree at this address is below `cache`. The platform's `tree`
+/// says which version it has to be, and where it is kept when its stream has ended.
+///
+/// # Errors
+/// As [`download::fetch`]; of class [`Class::Refused`] when the tree is another one.
+pub fn installer(
+    url: &str,
+    tree: &Tree,
+    cache: &Path,
+    patience: Patience,
+    report: &Report,
+) -> Result<Installer> {
+    let trees = cache.join("trees");
+    fs::create_dir_all(&trees).with_context(|| format!("making {}", trees.display()))?;
+    let address = format!("{url}{TREEINFO}");
+    let (version, when_gone) = (tree.version.as_str(), when_gone(tree));
+    // Whoever builds at the same time has a file of its own.
+    let described = trees.join(format!("treeinfo-{}", std::process::id()));
+    let wanted = Wanted {
+        url: &address,
+        sha256: None,
+        most_bytes: TREEINFO_MOST,
+        when_gone: &when_gone,
+    };
+    download::fetch(wanted, &described, patience, &|_| ())?;
+    let text = fs::read_to_string(&described);
+    fs::remove_file(&described).with_context(|| format!("removing {}", described.display()))?;
+    let text = text.with_context(|| format!("reading {address}"))?;
+    let info = TreeInfo::parse(&text).map_err(|error| {
+        Class::Refused.error(format!(
+            "reading {address}: {error:#}\n\
+             hint: the address of an installation tree ends in BaseOS/x86_64/os: give what comes \
+             before that as main under [platform.mirrors]"
+        ))
+    })?;
+    ensure!(
+        info.version == version,
+        Class::Refused.error(format!(
+            "{address} is of version {}, not {version}\n\
+             hint: give the address of a tree of CentOS Stream {version} under [platform.mirrors]",
+            info.version
+        ))
+    );
+    let fingerprint = digest(text.as_bytes());
+    let place = trees.join(&fingerprint);
+    fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
+    let stage = report.begin(format!("installer: fetching {url}"));
+    let fetch = |part: &Part, name: &str, most_bytes| -> Result<PathBuf> {
+        let file = place.join(name);
+        let wanted = Wanted {
+            url: &format!("{url}{}", part.path),
+            sha256: Some(&part.sha256),
+            most_bytes,
+            when_gone: &when_gone,
+        };
+        let progress = |bytes: u64| stage.progress(&format!("{name}: {} MiB", bytes / MIB));
+        download::fetch(wanted, &file, patience, &progress)?;
+        Ok(file)
+    };
+    let installer = Installer {
+        kernel: fetch(&info.kernel, "vmlinuz", KERNEL_MOST)?,
+        initrd: fetch(&info.initrd, "initrd.img", INITRD_MOST)?,
+        stage2: fetch(&info.stage2, "install.img", STAGE2_MOST)?,
+        fingerprint,
+    };
+    prune(&trees, &place)?;
+    stage.finish("whole, with the checksums of its .treeinfo");
+    Ok(installer)
+}
+
+fn when_gone(tree: &Tree) -> String {
+    format!(
+        "the tree has moved: name a dated compose as main under [platform.mirrors], or, if the \
+         stream has ended, main = {:?} and sigs = {:?}",
+        tree.vault_main, tree.vault_sigs
+    )
+}
+
+/// Removes the trees that were used longest ago.
+fn prune(trees: &Path, newest: &Path) -> Result<()> {
+    let context = || format!("looking through {}", trees.display());
+    let mut others = Vec::new();
+    for entry in fs::read_dir(trees).with_context(context)? {
+        let path = entry.with_context(context)?.path();
+        if path != newest && path.is_dir() {
+            let changed = fs::metadata(&path).and_then(|it| it.modified());
+            others.push((changed.with_context(context)?, path));
+        }
+    }
+    others.sort();
+    others.reverse();
+    for (_, path) in others.into_iter().skip(KEPT - 1) {
+        fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
+}
