@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use firstboot::cmd::Cmd;
+use firstboot::hash::hex;
 use object::elf::{FileHeader64, PT_INTERP};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, elf};
 use sha2::{Digest, Sha256};
 
-use crate::cache::hex;
 use crate::fault::Class;
 use crate::project::Project;
 

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use firstboot::cmd::Cmd;
 use firstboot::files::{self, Ownership};
+use firstboot::hash::{hex, sha256};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -32,7 +33,7 @@ pub struct Inputs(BTreeMap<String, String>);
 impl Inputs {
     /// Adds an input.
     pub fn add(&mut self, name: impl Into<String>, content: impl AsRef<[u8]>) {
-        self.0.insert(name.into(), digest(content.as_ref()));
+        self.0.insert(name.into(), sha256(content.as_ref()));
     }
 
     /// The hash of all of them.
@@ -60,16 +61,6 @@ impl Inputs {
     pub fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
         self.0.iter()
     }
-}
-
-/// The SHA-256 of bytes, in hexadecimal.
-pub fn digest(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Bytes in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A directory of entries.

@@ -9,10 +9,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use firstboot::config::Role;
 use firstboot::files::{self, Ownership};
+use firstboot::hash::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::cache::{Inputs, hex};
+use crate::cache::Inputs;
 use crate::engine::role::Package;
 
 /// Its name in the directory of results.

@@ -8,9 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use firstboot::hash::sha256;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
-use crate::cache::{digest, remove_tree};
+use crate::cache::remove_tree;
 use crate::engine::namespace::Namespace;
 
 const MEMORY: &str = "/dev/shm";
@@ -29,7 +30,7 @@ pub fn open(namespace: Namespace, cache: &Path) -> Result<(PathBuf, Guard)> {
     let user = rustix::process::geteuid().as_raw();
     let name = format!(
         "cellboot-{user}-{}",
-        &digest(cache.as_os_str().as_encoded_bytes())[..12]
+        &sha256(cache.as_os_str().as_encoded_bytes())[..12]
     );
     for parent in [MEMORY, DISK] {
         let left = Path::new(parent).join(&name);

@@ -19,6 +19,7 @@ pub mod engine;
 pub mod failure;
 pub mod files;
 pub mod graph;
+pub mod hash;
 pub mod identity;
 pub mod ini;
 pub mod interrupt;

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{NodeConfig, is_mac_address};
 use crate::files::{self, Ownership};
+use crate::hash::sha256;
 use crate::paths;
 
 /// What cloud-init and the firmware of no machine confuse with another volume.
@@ -50,8 +51,8 @@ impl Volume {
         let user_data = format!("#cloud-config\n{user_data}\n");
         let network_config = format!("{}\n", text(&network_config(config))?);
         // A new id makes cloud-init start over, so that it changes exactly when the content does.
-        let content = Sha256::digest(format!("{user_data}\0{network_config}"));
-        let content: String = content[..8].iter().map(|b| format!("{b:02x}")).collect();
+        let content = sha256(format!("{user_data}\0{network_config}"));
+        let content = &content[..16];
         let mut meta_data = json!({
             "instance-id": format!("{}-{content}", config.name),
             // All of cloud-init's work is done before the network comes up, in one process.

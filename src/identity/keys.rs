@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use anyhow::{Result, anyhow};
+use firstboot::hash::hex;
 use memchr::memmem::{self, Finder};
 use sha2::{Digest, Sha256};
 
@@ -169,14 +170,7 @@ fn print(window: &[u8]) -> Option<String> {
         }
         escaped = *byte == b'\\';
     }
-    let digest = hash.finalize();
-    Some(
-        digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
-    )
+    Some(hex(&hash.finalize()[..8]))
 }
 
 #[cfg(test)]

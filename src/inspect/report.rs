@@ -4,8 +4,8 @@ use std::fmt;
 use std::io::ErrorKind;
 
 use anyhow::{Context, Result};
+use firstboot::hash::sha256;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::boot::{self, Loaders};
 use super::features::{self, Features};
@@ -129,11 +129,10 @@ impl Agent {
             let end = rest.iter().position(|byte| *byte == b';')?;
             String::from_utf8(rest[..end].to_vec()).ok()
         });
-        let digest = Sha256::digest(bytes);
         Self {
             version,
             size_bytes: bytes.len() as u64,
-            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: sha256(bytes),
         }
     }
 }

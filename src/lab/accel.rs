@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use firstboot::cmd::Cmd;
 use firstboot::files::{self, Ownership};
+use firstboot::hash::hex;
 use firstboot::kvm::{self, Finding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -129,7 +130,7 @@ fn key(kernel: &[u8]) -> Result<String> {
     hash.update(files::read_if_exists(boot)?.unwrap_or_default());
     hash.update(Cmd::new(super::machine::QEMU).arg("--version").read()?);
     hash.update(kernel);
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hex(&hash.finalize()))
 }
 
 fn boot(kernel: &[u8]) -> Result<Finding> {

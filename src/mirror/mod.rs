@@ -15,9 +15,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use firstboot::hash::sha256;
 use firstboot::platform::Tree;
 
-use crate::cache::digest;
 use crate::fault::Class;
 use crate::report::Report;
 use download::{Patience, Wanted};
@@ -89,7 +89,7 @@ pub fn installer(
             info.version
         ))
     );
-    let fingerprint = digest(text.as_bytes());
+    let fingerprint = sha256(&text);
     let place = trees.join(&fingerprint);
     fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
     let stage = report.begin(format!("installer: fetching {url}"));

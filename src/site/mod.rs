@@ -26,10 +26,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use firstboot::config::{self, NodeConfig, Overrides, ProviderKind, Role};
+use firstboot::hash::sha256;
 use firstboot::platform::Platform;
 use ipnet::Ipv4Net;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 pub use problem::{Problem, Problems};
 pub use ssh::is_public_key_file;
@@ -200,7 +200,7 @@ impl Site {
     /// A hash of everything that the site says, for cache keys.
     pub fn fingerprint(&self) -> Result<String> {
         let text = serde_json::to_vec(self).context("hashing the site")?;
-        Ok(hex(&Sha256::digest(text)))
+        Ok(sha256(text))
     }
 
     /// The controller.
@@ -324,9 +324,4 @@ impl Node {
             address: self.address,
         }
     }
-}
-
-/// Bytes as lower case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -11,8 +11,8 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::protocol::KeyHash;
-use super::tls;
 use crate::files::{self, Ownership};
+use crate::hash::sha256;
 
 /// A node's own key (ECDSA, P-256).
 pub struct NodeKey(KeyPair);
@@ -55,7 +55,7 @@ impl NodeKey {
 
     /// What the registrar knows the node by.
     pub fn hash(&self) -> KeyHash {
-        KeyHash(tls::hex_sha256(&self.0.subject_public_key_info()))
+        KeyHash(sha256(self.0.subject_public_key_info()))
     }
 
     /// A certificate that the key signs for itself, and the key, for one TLS configuration.

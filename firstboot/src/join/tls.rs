@@ -16,10 +16,10 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError,
     RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
 };
-use sha2::{Digest, Sha256};
 
 use super::key::NodeKey;
 use super::protocol::KeyHash;
+use crate::hash::sha256;
 
 /// What a pin begins with: the hash that it is.
 const PIN_PREFIX: &str = "sha256:";
@@ -36,15 +36,9 @@ impl fmt::Display for NotPinned {
 
 impl std::error::Error for NotPinned {}
 
-/// SHA-256 in lower case hexadecimal.
-pub(super) fn hex_sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn key_hash(certificate: &CertificateDer<'_>) -> Result<KeyHash, Error> {
     let parsed = ParsedCertificate::try_from(certificate)?;
-    Ok(KeyHash(hex_sha256(&parsed.subject_public_key_info())))
+    Ok(KeyHash(sha256(parsed.subject_public_key_info())))
 }
 
 /// The pin of an authority: of the last of these certificates (PEM), which is the one that signed

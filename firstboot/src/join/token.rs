@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+use crate::hash::sha256;
 
 /// RFC 4648's base 32 in lower case: no two characters that a person mixes up by their case, and
 /// every one on every keyboard.
@@ -48,8 +49,7 @@ impl Token {
 
     /// What is kept of it: SHA-256 of the whole token, in lower case hexadecimal.
     pub fn hash(&self) -> String {
-        let digest = Sha256::digest(self.reveal());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        sha256(self.reveal())
     }
 
     /// True if `hash` is what [`Token::hash`] gives. Takes as long for a wrong hash as for the

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cmd::Cmd;
 use crate::files::{self, Ownership};
+use crate::hash::hex;
 use crate::kvm::{self, Finding};
 use crate::paths;
 use crate::platform::Platform;
@@ -127,7 +128,7 @@ fn subject() -> Result<String> {
         let line = processors.lines().find(|line| line.starts_with(key));
         hash.update(line.unwrap_or_default());
     }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hex(&hash.finalize()))
 }
 
 #[cfg(test)]

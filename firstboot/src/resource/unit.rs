@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::systemd::{START_DEADLINE, State, Systemd};
 use crate::files::{self, Ownership};
+use crate::hash::hex;
 use crate::node::Node;
 use crate::paths;
 use crate::step::{Check, Context};
@@ -194,8 +195,7 @@ fn hash(files: &[&str]) -> Result<String> {
         hasher.update(format!("{path}\0{length:?}\0"));
         hasher.update(content.unwrap_or_default());
     }
-    let digest = hasher.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hasher.finalize()))
 }
 
 #[cfg(test)]
