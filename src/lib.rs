@@ -15,6 +15,7 @@ pub mod fault;
 pub mod host;
 pub mod identity;
 pub mod inspect;
+pub mod installer;
 pub mod keys;
 pub mod kickstart;
 pub mod lab;

@@ -19,7 +19,7 @@ use super::network::Port;
 use super::qmp;
 
 /// The emulator.
-pub(super) const QEMU: &str = "qemu-system-x86_64";
+pub(crate) const QEMU: &str = "qemu-system-x86_64";
 /// The firmware's code, read by every machine, and the variables each has its own copy of.
 pub const OVMF: [&str; 2] = [
     "/usr/share/OVMF/OVMF_CODE_4M.fd",
@@ -167,7 +167,7 @@ impl Machine {
 }
 
 /// A `-drive` argument; commas in a path are doubled.
-fn drive(options: &str, path: &Path) -> String {
+pub(crate) fn drive(options: &str, path: &Path) -> String {
     let path = path.to_string_lossy().replace(',', ",,");
     format!("{options},file={path}")
 }
@@ -289,7 +289,7 @@ pub struct Socket {
 
 impl Socket {
     /// The socket of this name below a directory.
-    pub(super) fn of(directory: &Path, name: String) -> Result<Self> {
+    pub(crate) fn of(directory: &Path, name: String) -> Result<Self> {
         let directory = std::fs::File::open(directory)
             .with_context(|| format!("opening {}", directory.display()))?;
         Ok(Self { directory, name })

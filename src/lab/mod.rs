@@ -13,7 +13,7 @@ pub mod clouds;
 pub mod console;
 pub mod machine;
 pub mod network;
-mod qmp;
+pub(crate) mod qmp;
 pub mod serial;
 pub mod ssh;
 pub mod start;

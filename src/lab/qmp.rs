@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::machine::Socket;
 
 /// Runs one command without arguments and gives what it returned.
-pub(super) fn command(socket: &Socket, name: &str) -> Result<Value> {
+pub(crate) fn command(socket: &Socket, name: &str) -> Result<Value> {
     let stream = socket.connect()?;
     let deadline = Some(Duration::from_secs(10));
     stream

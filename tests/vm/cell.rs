@@ -159,7 +159,8 @@ pub(super) fn ask_cloud(lab: &Lab, script: &str, arguments: &[&str]) -> String {
     said
 }
 
-fn python(script: &str) -> Cmd {
+/// One of the Python programs here.
+pub(super) fn python(script: &str) -> Cmd {
     let python = directory().join("venv/bin/python");
     assert!(
         python.exists(),

@@ -1,7 +1,8 @@
-"""The instance image of the tests: Debian's cloud kernel, busybox and guest-init.sh.
+"""The tiny guests of the tests: Debian's cloud kernel, busybox and a script.
 
 Leaves `vmlinuz` and `initramfs` in a directory; does nothing where both are newer than what makes
-them. Needs apt and its package lists, and no root.
+them. Needs apt and its package lists, and no root. The guest is an instance of a cloud
+(guest-init.sh) or the stand-in for an installer (installer-init.sh).
 """
 
 import argparse
@@ -16,8 +17,14 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 KERNEL = "linux-image-cloud-amd64"
 BUSYBOX = "busybox-static"
-# What the network card needs; what these need in turn is found out.
-MODULES = ("virtio_pci", "virtio_net")
+# What each guest's devices and file systems need; what these need in turn is found out.
+MODULES = {
+    "guest-init.sh": ("virtio_pci", "virtio_net"),
+    "installer-init.sh": (
+        "virtio_pci", "virtio_blk", "virtio_console", "vfat", "nls_cp437", "nls_ascii",
+        "nls_iso8859-1",
+    ),
+}
 SIGNED = b"~Module signature appended~\n"
 # Below 80 the kernel does not fit, in MiB.
 MEMORY = 96
@@ -64,7 +71,7 @@ def kernel_package(directory: pathlib.Path) -> str:
     return found[1]
 
 
-def modules(tree: pathlib.Path) -> dict[str, bytes]:
+def modules(tree: pathlib.Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """What is wanted by name, each after all that it needs."""
     files = {path.name.split(".")[0]: path for path in tree.glob("lib/modules/*/kernel/**/*.ko*")}
     ordered = {}
@@ -81,7 +88,7 @@ def modules(tree: pathlib.Path) -> dict[str, bytes]:
             add(need)
         ordered[name] = without_signature(content)
 
-    for name in MODULES:
+    for name in names:
         add(name)
     return ordered
 
@@ -109,25 +116,25 @@ def cpio(entries: list[tuple[str, int, bytes]]) -> bytes:
     return bytes(archive)
 
 
-def initramfs(kernel: pathlib.Path, busybox: pathlib.Path) -> bytes:
+def initramfs(kernel: pathlib.Path, busybox: pathlib.Path, script: str) -> bytes:
     """Not compressed: to copy it is less work for the guest than to unpack it."""
     entries = [(name, 0o040755, b"") for name in ("bin", "dev", "modules", "proc", "sys")]
     entries.append(("bin/busybox", 0o100755, (busybox / "bin/busybox").read_bytes()))
-    entries.append(("init", 0o100755, (HERE / "guest-init.sh").read_bytes()))
-    for place, (name, content) in enumerate(modules(kernel).items()):
+    entries.append(("init", 0o100755, (HERE / script).read_bytes()))
+    for place, (name, content) in enumerate(modules(kernel, MODULES[script]).items()):
         entries.append((f"modules/{place:02}-{name}.ko", 0o100644, content))
     return cpio(entries)
 
 
-def is_built(directory: pathlib.Path) -> bool:
+def is_built(directory: pathlib.Path, script: str) -> bool:
     outputs = [directory / name for name in ("vmlinuz", "initramfs")]
     if not all(output.exists() for output in outputs):
         return False
     oldest = min(output.stat().st_mtime for output in outputs)
-    return all(oldest >= (HERE / name).stat().st_mtime for name in ("guest.py", "guest-init.sh"))
+    return all(oldest >= (HERE / name).stat().st_mtime for name in ("guest.py", script))
 
 
-def build(directory: pathlib.Path) -> None:
+def build(directory: pathlib.Path, script: str) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="guest-") as scratch:
         scratch = pathlib.Path(scratch)
@@ -135,7 +142,7 @@ def build(directory: pathlib.Path) -> None:
         (image,) = kernel.glob("boot/vmlinuz-*")
         made = {
             "vmlinuz": image.read_bytes(),
-            "initramfs": initramfs(kernel, unpack(BUSYBOX, scratch)),
+            "initramfs": initramfs(kernel, unpack(BUSYBOX, scratch), script),
         }
     for name, content in made.items():
         half = directory / (name + ".tmp")
@@ -146,10 +153,12 @@ def build(directory: pathlib.Path) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=pathlib.Path, metavar="DIRECTORY")
-    directory = parser.parse_args().directory
+    parser.add_argument("--script", choices=sorted(MODULES), default="guest-init.sh")
+    arguments = parser.parse_args()
+    directory, script = arguments.directory, arguments.script
     try:
-        if not is_built(directory):
-            build(directory)
+        if not is_built(directory, script):
+            build(directory, script)
     except Unbuilt as error:
         print(f"no guest: {error}", file=sys.stderr)
         return 1

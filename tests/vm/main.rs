@@ -9,6 +9,7 @@
 mod boots;
 mod cell;
 mod controller;
+mod installer;
 mod soak;
 
 use std::path::{Path, PathBuf};
