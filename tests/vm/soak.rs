@@ -231,9 +231,13 @@ fn a_line_that_is_typed_makes_a_compute(lab: &Lab) {
     let waits = cellboot::lab::await_event(&bare, begins, deadline, |_| (), ended);
     assert!(matches!(waits.unwrap(), Event::Waiting(_)));
 
-    let mut console = bare.process().socket("serial").unwrap().connect().unwrap();
+    // Hung up at once: a console that nobody reads from stops the machine when it is full.
+    let type_at_console = |line: &str| {
+        let socket = bare.process().socket("serial").unwrap();
+        writeln!(socket.connect().unwrap(), "{line}").unwrap();
+    };
     let refusal = "cellboot: the line was not taken: ";
-    writeln!(console, "firstboot join").unwrap();
+    type_at_console("firstboot join");
     let told = wait::until("an answer to half a line", deadline, || {
         let lines = Follow::new(&bare.log(), begins).lines()?;
         let told = lines.into_iter().find(|line| line.contains(refusal));
@@ -248,7 +252,7 @@ fn a_line_that_is_typed_makes_a_compute(lab: &Lab) {
              --provider-interface {provider} 2>/dev/null"
         ),
     );
-    writeln!(console, "{line}").unwrap();
+    type_at_console(&line);
     let joined = |event: &Event| matches!(event, Event::Joined { .. } | Event::Failed { .. });
     let end = cellboot::lab::await_event(&bare, begins, deadline * 2, |_| (), joined).unwrap();
     assert!(matches!(end, Event::Joined { .. }), "{end:?}");
