@@ -33,12 +33,12 @@ lab: images ## boot the images as a cell on this machine and wait for READY
 doctor: $(CELLBOOT) ## look whether this host has what building and booting need
 	@$(CELLBOOT) doctor
 
-check: ## format, lints and the tests that need no machine
+check: host-tools ## format, lints and the tests that need no machine
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	cargo test --workspace --quiet
 
-test: check images $(VENV) ## every test, boots of the images in QEMU included
+test: host-tools check images $(VENV) ## every test, boots of the images in QEMU included
 	@$(MAKE) --no-print-directory host-tools HOST_TOOLS=shellcheck:shellcheck
 	cargo test --test it -- --ignored --nocapture
 	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture --skip soak::

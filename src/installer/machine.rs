@@ -181,14 +181,14 @@ mod tests {
             stage2: "/c/stage2.img".into(),
             accelerator: Accelerator::Kvm,
         };
-        let line = command(&Files::new(Path::new("/work/a,b")), &boot).to_string();
+        let line = command(&Files::new(Path::new("/srv/a,b")), &boot).to_string();
         for part in [
             "inst.ks=hd:LABEL=CELLBOOT:/ks.cfg inst.stage2=hd:LABEL=STAGE2 ",
             " inst.cmdline inst.ksstrict inst.nosave=all ",
             " rd.shell=0 rd.emergency=poweroff panic=-1 console=ttyS0,115200n8",
-            "file=/work/a,,b/target.raw",
+            "file=/srv/a,,b/target.raw",
             "virtio-blk-pci,drive=target,serial=target",
-            "if=none,id=kickstart,format=raw,readonly=on,file=/work/a,,b/kickstart.img",
+            "if=none,id=kickstart,format=raw,readonly=on,file=/srv/a,,b/kickstart.img",
             "if=none,id=stage2,format=raw,readonly=on,file=/c/stage2.img",
             "name=org.fedoraproject.anaconda.log.0",
             "name=org.cellboot.status",
