@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 CUTS ?= 10
 
 CELLBOOT := target/release/cellboot
-# A client of OpenStack that is not ours, for tests/vm/cloud.py.
+# What tests run with and is not ours: a client of OpenStack, the grammar of kickstarts.
 VENV := target/vm/venv
 # What a build and the lab run, besides what every Debian has: the file, then the package.
 HOST_TOOLS := curl:curl mmdebstrap:mmdebstrap newuidmap:uidmap mke2fs:e2fsprogs qemu-img:qemu-utils \

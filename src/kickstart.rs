@@ -8,9 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use firstboot::config::Role;
 use firstboot::platform::{Address, Platform, Tree};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior, Value, path_loader};
+use firstboot::render;
+use minijinja::value::{Serde, Value};
 use serde::Serialize;
 use serde_json::json;
 
@@ -112,16 +111,7 @@ impl Kickstart<'_> {
             &release.packages,
             platform.packages.of(self.role),
         ];
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .keep_trailing_newline(true)
-            .build()
-            .context("choosing the syntax of templates")?;
-        let mut environment = Environment::new();
-        environment.set_syntax(syntax);
-        environment.set_loader(path_loader(templates));
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        let environment = render::environment(templates)?;
         let variables = Value::from(Serde(json!({
             "title": platform.title,
             "role": self.role.as_str(),

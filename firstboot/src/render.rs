@@ -40,6 +40,27 @@ pub struct Rendered {
     pub ownership: Ownership,
 }
 
+/// Jinja as every template of this project is written, with the files of a directory.
+///
+/// # Errors
+/// When the library refuses the syntax, which a test would show.
+pub fn environment(directory: &Path) -> Result<Environment<'static>> {
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build()
+        .context("choosing the syntax of templates")?;
+    let mut environment = Environment::new();
+    environment.set_syntax(syntax);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    // Errors can then quote what was undefined; the values in them are never shown.
+    environment.set_debug(true);
+    environment.set_loader(minijinja::path_loader(directory));
+    Ok(environment)
+}
+
 impl Templates {
     /// The templates below `directory`, as listed in the file `catalogue`.
     ///
@@ -56,22 +77,9 @@ impl Templates {
 
     /// Templates below `directory` with this catalogue.
     pub fn new(catalogue: Overlay, directory: &Path) -> Result<Self> {
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .keep_trailing_newline(true)
-            .build()
-            .context("choosing the syntax of templates")?;
-        let mut environment = Environment::new();
-        environment.set_syntax(syntax);
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
-        // Errors can then quote what was undefined; the values in them are never shown.
-        environment.set_debug(true);
-        environment.set_loader(minijinja::path_loader(directory));
         Ok(Self {
             catalogue,
-            environment,
+            environment: environment(directory)?,
         })
     }
 

@@ -104,7 +104,8 @@ fn chosen(site: &Site, computes: usize) -> Result<Vec<&site::Node>> {
     let available = of(Role::Compute).count();
     if computes > available && site.shared.is_some() {
         return Err(Class::BadInput.error(
-            "computes that share a seed get their addresses by DHCP, which a lab has not\n\
+            "a lab has machines for computes that have names; those that share a seed find theirs \
+             when they boot\n\
              hint: remove `name_from` under [computes] in a copy of the site for the lab",
         ));
     }

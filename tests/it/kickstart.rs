@@ -36,7 +36,11 @@ const VARIANTS: [(&str, &str); 8] = [
 const MIRRORS: &str = r#"platform = { name = "centos-stream-9", mirrors = { main = "https://composes.example/CentOS-Stream-9-20241216.0/compose/", sigs = "https://own.example/SIGs" } }"#;
 
 fn kickstart(directory: &Path, added: &str, role: &str) -> Output {
-    let site = site(directory, &format!("{SITE}{added}\n"));
+    kickstart_of(directory, &format!("{SITE}{added}\n"), role)
+}
+
+fn kickstart_of(directory: &Path, text: &str, role: &str) -> Output {
+    let site = site(directory, text);
     Cmd::new(env!("CARGO_BIN_EXE_cellboot"))
         .args(["kickstart", "--site", &site, "--role", role])
         .directory(env!("CARGO_MANIFEST_DIR"))
@@ -102,21 +106,14 @@ fn a_release_brings_its_own_repository_and_no_other() {
 #[test]
 fn a_kickstart_says_nothing_about_its_site() {
     let one = text("", "controller");
-    let other = site_of_somebody_else();
-    assert_eq!(one, other);
-    assert!(one.contains("\nrootpw --lock\n") && one.contains("\nselinux --enforcing\n"));
-}
-
-fn site_of_somebody_else() -> String {
-    let directory = tempfile::tempdir().unwrap();
     let other = SITE
         .replace("10.20.0", "192.0.2")
         .replace("\"cell\"", "\"other\"");
-    let site = site(directory.path(), &other);
-    let command = Cmd::new(env!("CARGO_BIN_EXE_cellboot"))
-        .args(["kickstart", "--site", &site, "--role", "controller"])
-        .directory(env!("CARGO_MANIFEST_DIR"));
-    command.read().unwrap()
+    let directory = tempfile::tempdir().unwrap();
+    let output = kickstart_of(directory.path(), &other, "controller");
+    assert_eq!(output.status.code(), Some(0), "{:?}", said(&output));
+    assert_eq!(one, String::from_utf8(output.stdout).unwrap());
+    assert!(one.contains("\nrootpw --lock\n") && one.contains("\nselinux --enforcing\n"));
 }
 
 #[test]
