@@ -1,5 +1,8 @@
 //! Carries out a plan: what is missing of base, roles and images, then hashes and manifest.
 
+mod installed;
+mod unpacked;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,22 +12,16 @@ use anyhow::{Context, Result, anyhow};
 use firstboot::config::Role;
 use firstboot::files::{self, Ownership};
 
-use crate::cache::{Cache, Lock};
-use crate::disk::place::{Content, Placed, place};
-use crate::disk::source::Source;
-use crate::disk::{derived_uuid, export, image::Disk};
+use crate::cache::Cache;
+use crate::disk::export;
+use crate::disk::source::{RawFile, Source};
 use crate::engine::namespace::Namespace;
-use crate::engine::role::{self, About};
-use crate::engine::{Engine, units};
 use crate::manifest::{self, Hashed, Image, Manifest, Timing};
-use crate::overlay::{self, root_file};
-use crate::plan::{self, Layer, Plan, Recipe};
+use crate::overlay;
+use crate::plan::{self, Layer, Plan, Recipe, Source as Packages};
 use crate::report::Report;
-use crate::{inspect, sbom, verify, workspace};
+use crate::{inspect, sbom, verify};
 
-/// Where the agent is in an image.
-const AGENT: &str = "/usr/libexec/cellboot/firstboot";
-const ARCHIVE: &str = "base.tar";
 /// How the names begin of files that are not whole yet, as [`export::write`] makes them.
 const UNFINISHED: &str = ".cellboot-";
 
@@ -57,14 +54,28 @@ impl Build<'_> {
         let lock = self.cache.lock(namespace)?;
         remove_unfinished(self.results)?;
         let logs = self.cache.directory("logs")?;
-        // The compiler has a core to itself while packages are fetched and unpacked on the other.
-        let (agent, roles) = std::thread::scope(|scope| {
-            let agent = scope.spawn(|| self.agent(&logs.join("agent.log")));
-            let roles = self.roles(namespace, &lock, &logs);
-            (agent.join(), roles)
-        });
-        let agent = agent.map_err(|_| anyhow!("the agent's thread panicked"));
-        let (roles, agent) = (roles?, agent??);
+        let agent = || self.agent(&logs.join("agent.log"));
+        let (roles, agent) = match &self.recipe.source {
+            // The compiler has a core to itself while packages are fetched and unpacked on the
+            // other.
+            Packages::Archive(mirrors) => {
+                let (agent, roles) = std::thread::scope(|scope| {
+                    let agent = scope.spawn(agent);
+                    let roles = self.unpacked(mirrors, namespace, &lock, &logs);
+                    (agent.join(), roles)
+                });
+                let agent = agent.map_err(|_| anyhow!("the agent's thread panicked"));
+                (roles?, agent??)
+            }
+            Packages::Tree {
+                installer,
+                kickstarts,
+            } => {
+                let roles = self.installed(installer, kickstarts, &agent, &lock, &logs)?;
+                // It is on their disks already.
+                (roles, Vec::new())
+            }
+        };
         let mut manifest =
             before.unwrap_or_else(|| Manifest::new(&self.plan.platform, &self.plan.release));
         // Until the new manifest is there, what is in the directory is not whole.
@@ -92,64 +103,22 @@ impl Build<'_> {
         Ok(agent)
     }
 
-    /// The cache entries of the roles whose images are missing, made where they are missing too.
-    fn roles(
-        &self,
-        namespace: Namespace,
-        lock: &Lock,
-        logs: &Path,
-    ) -> Result<BTreeMap<Role, PathBuf>> {
+    /// The layers of the roles whose images are missing.
+    fn wanted(&self) -> Result<BTreeMap<Role, &Layer>> {
         let mut wanted = BTreeMap::new();
         for role in self.recipe.roles.keys() {
             if !self.plan.layer("image", Some(*role))?.cached {
                 wanted.insert(*role, self.plan.layer("role", Some(*role))?);
             }
         }
-        let kept = |role: Role, layer: &Layer| {
-            let entry = self.cache.find(&plan::role_kind(role), &layer.key)?;
-            self.cache.touch(&entry).ok()?;
-            Some(entry)
-        };
-        if wanted.values().all(|layer| layer.cached) {
-            let entries = wanted.into_iter();
-            let found = entries.filter_map(|(role, layer)| Some((role, kept(role, layer)?)));
-            return Ok(found.collect());
-        }
-        let (work, guard) = workspace::open(namespace, &self.cache.directory("")?)?;
-        let engine = Engine {
-            platform: &self.recipe.platform,
-            mirrors: &self.recipe.mirrors,
-            namespace,
-            packages: self.cache.directory("packages")?,
-            logs: logs.to_owned(),
-            work,
-            report: self.report,
-        };
-        let base = self.plan.layer(plan::BASE, None)?;
-        let base = match self.cache.find(plan::BASE, &base.key) {
-            Some(entry) => {
-                self.cache.touch(&entry)?;
-                entry
-            }
-            None => self.cache.add(lock, plan::BASE, &base.inputs, |entry| {
-                engine.base(&entry.join(ARCHIVE))
-            })?,
-        };
-        let archive = base.join(ARCHIVE);
-        let made = in_parallel(wanted, |role, layer| {
-            if let Some(entry) = kept(role, layer) {
-                return Ok(entry);
-            }
-            let uuid = derived_uuid(&["root", role.as_str(), &layer.key]);
-            let overlays = self.overlays(role)?;
-            self.cache
-                .add(lock, &plan::role_kind(role), &layer.inputs, |entry| {
-                    engine.role(role, &archive, overlays, uuid, entry)
-                })
-                .with_context(|| format!("making the {role}'s packages"))
-        });
-        drop(guard);
-        made
+        Ok(wanted)
+    }
+
+    /// The cache entry of a role, if it is there.
+    fn kept(&self, role: Role, layer: &Layer) -> Option<PathBuf> {
+        let entry = self.cache.find(&plan::role_kind(role), &layer.key)?;
+        self.cache.touch(&entry).ok()?;
+        Some(entry)
     }
 
     fn overlays(&self, role: Role) -> Result<&overlay::Files> {
@@ -163,27 +132,24 @@ impl Build<'_> {
         let format = self.recipe.format;
         let name = format!("{role}.{}", format.extension());
         let stage = self.report.begin(format!("{role}: writing {name}"));
-        let about = About::load(entry)?;
-        let placed = self.placed(role, &about, agent)?;
         let root = tempfile::Builder::new()
             .prefix(".pending-")
             .tempdir_in(self.cache.directory("entries/image")?)
             .context("making room for an image")?;
-        let path = root.path().join(role::ROOT);
-        copy_sparse(&entry.join(role::ROOT), &path)?;
-        place(&path, &placed, &[])?;
-        let boot = role::boot_files(entry)?;
-        let disk = Disk::new(&path, about.root_uuid, &boot, self.recipe.disk_size_gib)?;
-        let disk: Arc<dyn Source> = Arc::new(disk);
+        let disk: Arc<dyn Source> = match &self.recipe.source {
+            Packages::Archive(_) => Arc::new(self.assembled(role, entry, agent, root.path())?),
+            Packages::Tree { .. } => Arc::new(RawFile::open(&entry.join(installed::DISK))?),
+        };
         fs::create_dir_all(self.results)
             .with_context(|| format!("making {}", self.results.display()))?;
         let output = self.results.join(&name);
         // Judged before it is written: what is refused never has its name.
-        verify::refuse(&inspect::of(&output, format, Arc::clone(&disk))?)?;
+        let image = inspect::of(&output, format, Arc::clone(&disk))?;
+        verify::refuse(&image)?;
+        let packages = inspect::packages::of(&image)?;
         export::write(disk.as_ref(), format, &output)?;
         let sbom_path = self.results.join(format!("{role}.spdx.json"));
-        let packages = &about.packages;
-        let bill = sbom::document(role.as_str(), &layer.key, &self.recipe.platform, packages)?;
+        let bill = sbom::document(role.as_str(), &layer.key, &self.recipe.platform, &packages)?;
         files::replace(&sbom_path, &bill, Ownership::mode(0o644))?;
         let disk = Hashed::of(&output)?;
         stage.finish(&format!("{} MiB", disk.bytes >> 20));
@@ -193,30 +159,8 @@ impl Build<'_> {
             key: layer.key.clone(),
             inputs: layer.inputs.clone(),
             sbom: Hashed::of(&sbom_path)?,
-            packages: about.packages,
+            packages,
         })
-    }
-
-    /// What is laid over the role's packages: overlay, agent, and the links of overlay units.
-    fn placed(&self, role: Role, about: &About, agent: &[u8]) -> Result<Vec<Placed>> {
-        let overlays = self.overlays(role)?;
-        let mut placed = overlays.placed(&about.passwd, &about.group)?;
-        placed.push(root_file(AGENT, agent.to_vec(), 0o755));
-        for unit in &self.recipe.platform.build.enable {
-            let Some(text) = overlays.unit(unit) else {
-                continue;
-            };
-            for (path, target) in units::links(unit, &text) {
-                placed.push(Placed {
-                    path,
-                    content: Content::Link(target),
-                    mode: 0o777,
-                    uid: 0,
-                    gid: 0,
-                });
-            }
-        }
-        Ok(placed)
     }
 }
 
@@ -274,13 +218,4 @@ fn remove_file(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// A copy that shares blocks where the file system can, and has holes where the original has.
-fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
-    let copy = firstboot::cmd::Cmd::new("cp")
-        .args(["--reflink=auto", "--sparse=always", "--"])
-        .path(from)
-        .path(to);
-    copy.run()
 }

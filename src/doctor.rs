@@ -231,7 +231,8 @@ fn kvm(subject: &Subject) -> Result<Item> {
 
 fn mirror(url: &str) -> Vec<Item> {
     if url.starts_with("https:") {
-        let found = format!("{url} was not asked: this program speaks no TLS, APT does");
+        let found =
+            format!("{url} was not asked: what fetches packages speaks TLS, this check does not");
         return vec![Item::new("mirror", Standing::Poor, found, "")];
     }
     let agent: ureq::Agent = ureq::Agent::config_builder()

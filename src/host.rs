@@ -20,8 +20,8 @@ pub const BUILD: &[Program] = &[
     ("newuidmap", "uidmap"),
 ];
 
-/// What fetches an installer.
-pub const FETCH: &[Program] = &[("curl", "curl")];
+/// What fetches an installer and runs it.
+pub const INSTALL: &[Program] = &[("curl", "curl"), ("qemu-system-x86_64", "qemu-system-x86")];
 
 /// What the lab runs besides.
 pub const LAB: &[Program] = &[

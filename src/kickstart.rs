@@ -111,6 +111,9 @@ impl Kickstart<'_> {
             &release.packages,
             platform.packages.of(self.role),
         ];
+        let runs = platform.build.commands.iter();
+        let runs = runs.filter(|run| run.roles.contains(&self.role));
+        let commands: Vec<String> = runs.map(|run| shell_line(&run.command)).collect();
         let environment = render::environment(templates)?;
         let variables = Value::from(Serde(json!({
             "title": platform.title,
@@ -124,10 +127,37 @@ impl Kickstart<'_> {
             "enable": platform.build.enable,
             "disable": platform.build.disable,
             "remove": platform.build.remove,
+            "commands": commands,
             "owners": self.overlay.owners(),
         })));
         let template = environment.get_template(TEMPLATE);
         let text = template.and_then(|template| template.render(variables));
         text.with_context(|| format!("rendering {}", templates.join(TEMPLATE).display()))
+    }
+}
+
+/// A command as a shell reads it back word by word.
+fn shell_line(words: &[String]) -> String {
+    let word = |word: &String| {
+        let plain = |it: char| it.is_ascii_alphanumeric() || "_-./=".contains(it);
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    words.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_back_the_words_of_a_command() {
+        let words = ["printf", "%s|", "a b", "it's", "", "/^x/d", "$HOME"];
+        let line = shell_line(&words.map(str::to_owned));
+        let said = firstboot::cmd::Cmd::new("sh").args(["-c", &line]).read();
+        assert_eq!(said.unwrap(), "a b|it's||/^x/d|$HOME|");
     }
 }

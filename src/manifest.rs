@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::cache::Inputs;
-use crate::engine::role::Package;
+use crate::inspect::packages::Package;
 
 /// Its name in the directory of results.
 pub const NAME: &str = "manifest.json";

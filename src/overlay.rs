@@ -10,9 +10,14 @@ use anyhow::{Context, Result, bail};
 use firstboot::config::Role;
 use firstboot::files::{self, Ownership};
 use firstboot::overlay::{CATALOGUE, Entry, Overlay, TEMPLATES};
+use flate2::{Compression, GzBuilder};
 
+use crate::disk::TIMESTAMP_SECONDS;
 use crate::disk::place::{Content, Placed};
 
+/// Where the agent is in an image.
+pub const AGENT: &str = "/usr/libexec/cellboot/firstboot";
+const ROOT: &str = "root:root";
 const DESCRIPTION: &str = "overlay.toml";
 const TEMPLATE: &str = "j2";
 
@@ -54,11 +59,15 @@ impl Files {
         let mut found = BTreeSet::new();
         walk(tree, &mut found)?;
         found.remove(&description);
-        for entry in overlay.files {
-            let place = tree.join(entry.path.strip_prefix("/").unwrap_or(&entry.path));
+        let mut forgotten = found.clone();
+        for mut entry in overlay.files {
+            let source = entry.source.take().unwrap_or_else(|| entry.path.clone());
+            let place = tree.join(source.strip_prefix("/").unwrap_or(&source));
             let template = PathBuf::from(format!("{}.{TEMPLATE}", place.display()));
-            let is_template = found.remove(&template);
-            let is_plain = found.remove(&place);
+            let is_template = found.contains(&template);
+            let is_plain = found.contains(&place);
+            forgotten.remove(&template);
+            forgotten.remove(&place);
             if is_template == is_plain {
                 let how = if is_plain { "two files" } else { "no file" };
                 bail!(
@@ -82,7 +91,7 @@ impl Files {
             };
             self.files.insert(path, file);
         }
-        match found.first() {
+        match forgotten.first() {
             Some(path) => bail!("{} is not described in {DESCRIPTION}", path.display()),
             None => Ok(()),
         }
@@ -137,33 +146,103 @@ impl Files {
 
     /// What is laid into the image of a role with these users and groups.
     pub fn placed(&self, passwd: &str, group: &str) -> Result<Vec<Placed>> {
-        let mut placed = Vec::new();
-        let mut catalogue = Overlay::default();
+        // A template's owner must exist on the node; better to learn it here.
         for (path, file) in &self.files {
+            owner(&file.entry.owner, passwd, group)
+                .with_context(|| format!("laying down {}", path.display()))?;
+        }
+        let place = |laid: Laid<'_>| {
+            let (uid, gid) = owner(laid.owner, passwd, group)?;
+            Ok(Placed {
+                path: laid.path,
+                content: Content::File(laid.content),
+                mode: laid.mode,
+                uid,
+                gid,
+            })
+        };
+        self.laid()?.into_iter().map(place).collect()
+    }
+
+    /// The same with the agent as a compressed archive, for an installation that only later has
+    /// the users and groups. Equal overlays and agents give equal archives.
+    pub fn archive(&self, agent: &[u8]) -> Result<Vec<u8>> {
+        let mut laid = self.laid()?;
+        laid.push(Laid {
+            path: AGENT.into(),
+            content: agent.to_vec(),
+            mode: 0o755,
+            owner: ROOT,
+        });
+        let compressor = GzBuilder::new().write(Vec::new(), Compression::default());
+        let mut archive = tar::Builder::new(compressor);
+        for file in laid {
+            let context = || format!("archiving {}", file.path.display());
+            let (user, group) = user_and_group(file.owner)?;
+            let mut header = tar::Header::new_gnu();
+            header.set_size(file.content.len() as u64);
+            header.set_mode(file.mode);
+            header.set_mtime(TIMESTAMP_SECONDS);
+            // By name: the numbers are the installation's.
+            header.set_username(user).with_context(context)?;
+            header.set_groupname(group).with_context(context)?;
+            header.set_uid(0);
+            header.set_gid(0);
+            let relative = file.path.strip_prefix("/").unwrap_or(&file.path);
+            let added = archive.append_data(&mut header, relative, file.content.as_slice());
+            added.with_context(context)?;
+        }
+        let compressor = archive
+            .into_inner()
+            .context("ending the overlay's archive")?;
+        compressor
+            .finish()
+            .context("compressing the overlay's archive")
+    }
+
+    /// Every file as it lies in an image: templates where the agent looks for them, and their
+    /// catalogue.
+    fn laid(&self) -> Result<Vec<Laid<'_>>> {
+        let mut catalogue = Overlay::default();
+        let mut laid = Vec::new();
+        for (path, file) in &self.files {
+            let content = file.content.clone();
             if file.template {
                 catalogue.files.push(file.entry.clone());
                 let name = path.strip_prefix("/").unwrap_or(path);
-                let name = format!("{TEMPLATES}/{}.{TEMPLATE}", name.display());
-                placed.push(root_file(name, file.content.clone(), 0o644));
+                let path = format!("{TEMPLATES}/{}.{TEMPLATE}", name.display()).into();
+                laid.push(Laid {
+                    path,
+                    content,
+                    mode: 0o644,
+                    owner: ROOT,
+                });
             } else {
-                let (uid, gid) = owner(&file.entry.owner, passwd, group)
-                    .with_context(|| format!("laying down {}", path.display()))?;
-                placed.push(Placed {
+                laid.push(Laid {
                     path: path.clone(),
-                    content: Content::File(file.content.clone()),
+                    content,
                     mode: file.entry.mode_bits()?,
-                    uid,
-                    gid,
+                    owner: &file.entry.owner,
                 });
             }
-            // A template's owner must exist on the node; better to learn it here.
-            owner(&file.entry.owner, passwd, group)
-                .with_context(|| format!("describing {}", path.display()))?;
         }
         let text = toml::to_string(&catalogue).context("writing the catalogue of templates")?;
-        placed.push(root_file(CATALOGUE, text.into_bytes(), 0o644));
-        Ok(placed)
+        laid.push(Laid {
+            path: CATALOGUE.into(),
+            content: text.into_bytes(),
+            mode: 0o644,
+            owner: ROOT,
+        });
+        Ok(laid)
     }
+}
+
+/// A file as it lies in an image, its owner by name.
+struct Laid<'a> {
+    path: PathBuf,
+    content: Vec<u8>,
+    mode: u32,
+    owner: &'a str,
 }
 
 /// A file of root's.
@@ -190,11 +269,14 @@ fn walk(directory: &Path, found: &mut BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+fn user_and_group(owner: &str) -> Result<(&str, &str)> {
+    let parts = owner.split_once(':');
+    parts.with_context(|| format!("the owner {owner:?} is not user:group"))
+}
+
 /// The numbers of a `user:group`.
 fn owner(owner: &str, passwd: &str, group: &str) -> Result<(u32, u32)> {
-    let (user, group_name) = owner
-        .split_once(':')
-        .with_context(|| format!("the owner {owner:?} is not user:group"))?;
+    let (user, group_name) = user_and_group(owner)?;
     Ok((
         number(passwd, user).with_context(|| format!("the image has no user {user}"))?,
         number(group, group_name)
@@ -230,7 +312,9 @@ mod tests {
             "[[file]]\npath = \"/etc/a\"\nmode = \"0640\"\nowner = \"root:nova\"\n\
              [[file]]\npath = \"/etc/b\"\nmode = \"0600\"\nowner = \"nova:nova\"\n\
              [[file]]\npath = \"/etc/c\"\nmode = \"0600\"\nowner = \"root:root\"\n\
-             platforms = [\"other\"]\n",
+             platforms = [\"other\"]\n\
+             [[file]]\npath = \"/etc/d\"\nmode = \"0644\"\nowner = \"root:root\"\n\
+             source = \"/etc/a\"\n",
         );
         write(common.join("etc/a"), "A");
         write(common.join("etc/b.j2"), "{{ b }}");
@@ -246,9 +330,40 @@ mod tests {
             [
                 ("/etc/a", 0o640, 0, 117),
                 ("/usr/share/cellboot/templates/etc/b.j2", 0o644, 0, 0),
+                ("/etc/d", 0o644, 0, 0),
                 ("/usr/share/cellboot/templates.toml", 0o644, 0, 0),
             ]
         );
+        let bytes = overlay.archive(b"agent").unwrap();
+        assert_eq!(bytes, overlay.archive(b"agent").unwrap());
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice()));
+        let members = archive.entries().unwrap().map(|member| {
+            let member = member.unwrap();
+            let header = member.header();
+            let name = |name: Option<&str>| name.unwrap().to_owned();
+            (
+                member.path().unwrap().display().to_string(),
+                header.mode().unwrap(),
+                name(header.username().unwrap()),
+                name(header.groupname().unwrap()),
+            )
+        });
+        let expected = [
+            ("etc/a", 0o640, "root", "nova"),
+            (
+                "usr/share/cellboot/templates/etc/b.j2",
+                0o644,
+                "root",
+                "root",
+            ),
+            ("etc/d", 0o644, "root", "root"),
+            ("usr/share/cellboot/templates.toml", 0o644, "root", "root"),
+            ("usr/libexec/cellboot/firstboot", 0o755, "root", "root"),
+        ]
+        .map(|(path, mode, user, group)| {
+            (path.to_owned(), mode, user.to_owned(), group.to_owned())
+        });
+        assert_eq!(members.collect::<Vec<_>>(), expected);
         // A command of the build may be such a file itself.
         let tree = root.path().join("tree");
         overlay.lay(Path::new("/etc/a"), &tree).unwrap();

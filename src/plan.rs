@@ -14,6 +14,7 @@ use crate::agent::Agent;
 use crate::cache::{Cache, Inputs};
 use crate::disk::export::Format;
 use crate::engine::{self, Mirrors};
+use crate::installer;
 use crate::manifest::Manifest;
 use crate::overlay;
 
@@ -31,7 +32,7 @@ pub struct Recipe {
     /// The OpenStack release.
     pub release: String,
     /// Where packages come from.
-    pub mirrors: Mirrors,
+    pub source: Source,
     /// The roles, with their overlay files.
     pub roles: BTreeMap<Role, overlay::Files>,
     /// Where the agent comes from.
@@ -40,6 +41,20 @@ pub struct Recipe {
     pub format: Format,
     /// Size of the disks as a machine sees them.
     pub disk_size_gib: u64,
+}
+
+/// Where packages come from, and with that what makes of them what an image holds.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// An archive of Debian's kind: the engine makes trees of packages.
+    Archive(Mirrors),
+    /// An installation tree: its installer makes whole disks.
+    Tree {
+        /// The tree's address, with a slash at its end.
+        installer: String,
+        /// What each role's installer is told.
+        kickstarts: BTreeMap<Role, String>,
+    },
 }
 
 /// A layer of a build.
@@ -77,12 +92,12 @@ pub fn role_kind(role: Role) -> String {
 }
 
 impl Recipe {
-    fn base_inputs(&self) -> Inputs {
+    fn base_inputs(&self, mirrors: &Mirrors) -> Inputs {
         let build = &self.platform.build;
         let mut inputs = Inputs::default();
         inputs.add("engine", engine::VERSION);
         inputs.add("platform", &self.platform.name);
-        inputs.add("mirrors", format!("{:?}", self.mirrors));
+        inputs.add("mirrors", format!("{mirrors:?}"));
         let archive = self.platform.archive.as_ref();
         inputs.add(
             "suite",
@@ -123,6 +138,20 @@ impl Recipe {
         Ok(inputs)
     }
 
+    /// An installer lays down the overlay and the agent itself, for only the installed system knows
+    /// the labels of their files.
+    fn disk_inputs(&self, kickstart: &str, overlays: &overlay::Files) -> Result<Inputs> {
+        let mut inputs = Inputs::default();
+        inputs.add("installer", installer::VERSION);
+        inputs.add("kickstart", kickstart);
+        inputs.add("agent", self.agent.digest()?);
+        inputs.add("image.disk_size_gib", self.disk_size_gib.to_string());
+        for (name, content) in overlays.inputs() {
+            inputs.add(name, content);
+        }
+        Ok(inputs)
+    }
+
     fn image_inputs(&self, role: &str, overlays: &overlay::Files) -> Result<Inputs> {
         let mut inputs = Inputs::default();
         inputs.add("role", role);
@@ -139,18 +168,32 @@ impl Recipe {
 
     /// The plan, given what a cache and a directory of results hold.
     pub fn plan(&self, cache: &Cache, results: &Path) -> Result<Plan> {
-        let base = cached_layer(cache, BASE, None, self.base_inputs())?;
-        let base_key = base.key.clone();
+        let base = match &self.source {
+            Source::Archive(mirrors) => {
+                let inputs = self.base_inputs(mirrors);
+                Some(cached_layer(cache, BASE, None, inputs)?)
+            }
+            Source::Tree { .. } => None,
+        };
+        let base_key = base.as_ref().map_or("", |base| base.key.as_str());
         let (mut roles, mut images) = (Vec::new(), Vec::new());
         let manifest = Manifest::load(results)?;
         for (role, overlays) in &self.roles {
-            let inputs = self.role_inputs(*role, &base_key, overlays)?;
+            let inputs = match &self.source {
+                Source::Archive(_) => self.role_inputs(*role, base_key, overlays)?,
+                Source::Tree { kickstarts, .. } => {
+                    let kickstart = kickstarts.get(role);
+                    let kickstart =
+                        kickstart.with_context(|| format!("no kickstart for a {role}"))?;
+                    self.disk_inputs(kickstart, overlays)?
+                }
+            };
             let layer = cached_layer(cache, ROLE, Some(*role), inputs)?;
             let inputs = self.image_inputs(&layer.key, overlays)?;
             images.push(image_layer(*role, inputs, manifest.as_ref(), results));
             roles.push(layer);
         }
-        let mut layers = vec![base];
+        let mut layers = Vec::from_iter(base);
         layers.extend(roles);
         layers.extend(images);
         Ok(Plan {
@@ -172,6 +215,8 @@ impl Plan {
     /// How many stages a build of what is missing has, as [`crate::report::Report`] counts them.
     pub fn stages(&self) -> usize {
         let stages = |layer: &Layer| match (layer.layer, layer.role) {
+            // An installation is one stage, and fetching its installer another for both of them.
+            ("role", _) if !self.has_base() => 1,
             ("role", Some(Role::Controller)) => 7,
             ("role", _) => 4,
             _ => 1,
@@ -180,6 +225,10 @@ impl Plan {
         let sum: usize = made.map(stages).sum();
         // The agent is built, or found built, whenever anything is.
         if sum == 0 { 0 } else { sum + 1 }
+    }
+
+    fn has_base(&self) -> bool {
+        self.layers.iter().any(|layer| layer.layer == BASE)
     }
 
     /// True if the layer must be made: it is missing, and something above it needs it.
@@ -256,10 +305,10 @@ mod tests {
         Recipe {
             platform: Platform::load("debian-12").unwrap(),
             release: "zed".to_owned(),
-            mirrors: Mirrors {
+            source: Source::Archive(Mirrors {
                 main: "http://one.example".to_owned(),
                 security: "http://two.example".to_owned(),
-            },
+            }),
             roles: [(Role::Compute, overlay::Files::default())].into(),
             agent: Agent::File(agent),
             format: Format::Qcow2,
@@ -324,5 +373,25 @@ mod tests {
         plan.layers[1].cached = true;
         let makes: Vec<bool> = plan.layers.iter().map(|layer| plan.makes(layer)).collect();
         assert_eq!(makes, [false, false, true]);
+    }
+
+    #[test]
+    fn what_an_installer_is_told_and_lays_down_decides_about_its_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(&directory.path().join("cache"));
+        let mut recipe = recipe(directory.path());
+        let mut tree = |text: &str| {
+            recipe.source = Source::Tree {
+                installer: "http://one.example/".to_owned(),
+                kickstarts: [(Role::Compute, text.to_owned())].into(),
+            };
+            recipe.plan(&cache, directory.path()).unwrap()
+        };
+        let before = tree("poweroff");
+        let layers: Vec<_> = before.layers.iter().map(|layer| layer.layer).collect();
+        assert_eq!(layers, ["role", "image"]);
+        assert_eq!(before.stages(), 3);
+        let inputs = tree("reboot").layers[0].inputs.clone();
+        assert_eq!(inputs.differences(&before.layers[0].inputs), ["kickstart"]);
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use firstboot::platform::Platform;
 use serde_json::{Value, json};
 
-use crate::engine::role::Package;
+use crate::inspect::packages::Package;
 
 /// The same moment as that of the files in the image: no clock is an input of an image.
 const CREATED: &str = "2026-01-01T00:00:00Z";
@@ -34,10 +34,10 @@ pub fn document(
         "relationshipType": "DESCRIBES",
         "relatedSpdxElement": "SPDXRef-image",
     })];
-    let distribution = &platform.archive()?.suite;
+    let kind = Kind::of(platform);
     for package in packages {
-        let id = identifier(package);
-        listed.push(entry(package, &id, distribution));
+        let id = identifier(package, &kind);
+        listed.push(entry(package, &id, &kind));
         relations.push(json!({
             "spdxElementId": "SPDXRef-image",
             "relationshipType": "CONTAINS",
@@ -60,15 +60,51 @@ pub fn document(
     serde_json::to_vec_pretty(&document).context("writing the bill of materials")
 }
 
-fn entry(package: &Package, id: &str, distribution: &str) -> Value {
+/// What packages are, as package URLs say it.
+struct Kind<'a> {
+    /// The type.
+    package: &'static str,
+    /// Whose they are.
+    namespace: &'static str,
+    distribution: &'a str,
+}
+
+impl<'a> Kind<'a> {
+    fn of(platform: &'a Platform) -> Self {
+        match &platform.archive {
+            Some(archive) => Self {
+                package: "deb",
+                namespace: "debian",
+                distribution: &archive.suite,
+            },
+            None => Self {
+                package: "rpm",
+                namespace: "centos",
+                distribution: &platform.name,
+            },
+        }
+    }
+}
+
+fn entry(package: &Package, id: &str, kind: &Kind<'_>) -> Value {
     let Package {
         name,
         version,
         architecture,
         source,
     } = package;
+    let Kind {
+        package,
+        namespace,
+        distribution,
+    } = kind;
+    // A package URL has RPM's epoch beside the version.
+    let (epoch, version) = match version.split_once(':').filter(|_| *package == "rpm") {
+        Some((epoch, version)) => (format!("&epoch={epoch}"), version),
+        None => (String::new(), version.as_str()),
+    };
     let address = format!(
-        "pkg:deb/debian/{}@{}?arch={architecture}&distro={distribution}&upstream={}",
+        "pkg:{package}/{namespace}/{}@{}?arch={architecture}&distro={distribution}{epoch}&upstream={}",
         escape(name),
         escape(version),
         escape(source)
@@ -92,7 +128,7 @@ fn entry(package: &Package, id: &str, distribution: &str) -> Value {
 }
 
 /// SPDX identifiers have letters, digits, dots and hyphens.
-fn identifier(package: &Package) -> String {
+fn identifier(package: &Package, kind: &Kind<'_>) -> String {
     let name: String = format!("{}-{}", package.name, package.architecture)
         .chars()
         .map(|c| match c {
@@ -101,7 +137,7 @@ fn identifier(package: &Package) -> String {
             _ => '-',
         })
         .collect();
-    format!("SPDXRef-deb-{name}")
+    format!("SPDXRef-{}-{name}", kind.package)
 }
 
 /// What a package URL does not carry as it is.
@@ -133,5 +169,23 @@ mod tests {
         let id = &value["packages"][1]["SPDXID"];
         assert_eq!(id, "SPDXRef-deb-libstdcxx6-amd64");
         assert_eq!(&value["relationships"][1]["relatedSpdxElement"], id);
+    }
+
+    #[test]
+    fn a_package_of_rpm_has_its_epoch_beside_its_version() {
+        let package = Package {
+            name: "openstack-nova-api".to_owned(),
+            version: "1:27.5.1-1.el9s".to_owned(),
+            architecture: "noarch".to_owned(),
+            source: "openstack-nova-27.5.1-1.el9s.src.rpm".to_owned(),
+        };
+        let platform = Platform::load("centos-stream-9").unwrap();
+        let text = document("controller", "k", &platform, &[package]).unwrap();
+        let value: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(
+            value["packages"][1]["externalRefs"][0]["referenceLocator"],
+            "pkg:rpm/centos/openstack-nova-api@27.5.1-1.el9s?arch=noarch&distro=centos-stream-9\
+             &epoch=1&upstream=openstack-nova-27.5.1-1.el9s.src.rpm"
+        );
     }
 }

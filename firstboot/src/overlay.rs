@@ -30,6 +30,10 @@ pub struct Entry {
     pub path: PathBuf,
     /// Permission bits in octal, as in `"0640"`.
     pub mode: String,
+    /// Path in the tree, where it is another: one file serves platforms that have it in
+    /// different places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<PathBuf>,
     /// `user:group` by name, as in `"root:nova"`.
     pub owner: String,
     /// The service whose `[override.SERVICE.SECTION]` keys of `site.toml` go into this file.

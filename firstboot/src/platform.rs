@@ -4,8 +4,8 @@
 //! agent of an image cannot disagree about it. Nothing else in the project may name a unit, a
 //! service user or a package.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -189,9 +189,9 @@ pub struct Service {
     pub units: Vec<String>,
     /// The user it runs as.
     pub user: String,
-    /// The file that holds its configuration, if it has just one.
+    /// The files that its units read when they start: they are restarted when one of them changes.
     #[serde(default)]
-    pub config: Option<PathBuf>,
+    pub files: Vec<PathBuf>,
 }
 
 impl Platform {
@@ -232,6 +232,15 @@ impl Platform {
         found.with_context(|| format!("platform {} has no service {name:?}", self.name))
     }
 
+    /// The files that a unit reads when it starts: those of every service that it runs, each once.
+    pub fn files_of(&self, unit: &str) -> BTreeSet<&Path> {
+        let services = self.services.values();
+        services
+            .filter(|service| service.units.iter().any(|known| known == unit))
+            .flat_map(|service| service.files.iter().map(PathBuf::as_path))
+            .collect()
+    }
+
     /// The full path of a program.
     pub fn program(&self, name: &str) -> Result<&PathBuf> {
         let found = self.programs.get(name);
@@ -257,6 +266,22 @@ mod tests {
             assert!(platform.releases.contains_key(&platform.release));
             assert!(platform.archive.is_some() != platform.tree.is_some());
         }
+    }
+
+    #[test]
+    fn a_unit_that_runs_several_services_reads_the_files_of_all_of_them() {
+        let platform = Platform::load("centos-stream-9").unwrap();
+        let files = platform.files_of("httpd.service");
+        for service in ["keystone", "placement", "dashboard"] {
+            let service = platform.service(service).unwrap();
+            assert!(!service.files.is_empty());
+            for file in &service.files {
+                assert!(files.contains(file.as_path()), "{}", file.display());
+            }
+        }
+        let platform = Platform::load("debian-12").unwrap();
+        let own = platform.files_of("keystone.service");
+        assert!(!own.contains(Path::new("/etc/placement/placement.conf")));
     }
 
     #[test]

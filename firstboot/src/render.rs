@@ -205,6 +205,7 @@ mod tests {
         let entry = Entry {
             path: "/etc/x.conf".into(),
             mode: "0640".into(),
+            source: None,
             owner: "root:root".into(),
             overrides: Some("nova".into()),
             platforms: None,
@@ -235,9 +236,9 @@ mod tests {
 {% endfor %}
 {{ management.address }} {{ management.network }} {{ management.prefix }} {{ management.gateway }}
 {{ provider.physical_network }} {{ provider.bridge }} {{ provider.kind }} {{ provider.vlan_id }}
-{{ provider.network }} {{ provider.gateway }}
+{{ provider.network }} {{ provider.gateway }} {{ provider.interface }}
 {{ overlay.vni_start }} {{ overlay.vni_end }}
-{{ platform.name }} {{ platform.release }}
+{{ platform.name }} {{ platform.release }} {{ paths[\"nova-locks\"] }}
 {{ processors > 0 }}
 {{ secret[\"admin\"] | length }} {{ broker_user }} {{ virt_type }}
 a < b & \"c\"
@@ -252,9 +253,9 @@ control control.example.org 10.20.0.11 controller
 compute1 compute1.example.org 10.20.0.21 compute
 10.20.0.11 10.20.0.0/24 24 10.20.0.1
 provider br-provider flat None
-203.0.113.0/24 203.0.113.1
+203.0.113.0/24 203.0.113.1 ens4
 1 1000
-debian-12 zed
+debian-12 zed /run/lock/nova
 True
 32 openstack None
 a < b & \"c\"

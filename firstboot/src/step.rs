@@ -41,6 +41,8 @@ pub struct Step {
     pub summary: &'static str,
     /// Names of the steps that must be done before this one.
     pub needs: Vec<&'static str>,
+    /// Names of steps that must be done before this one on nodes that have them at all.
+    pub(crate) needs_where_there: Vec<&'static str>,
     /// What to do when it fails, for the console.
     pub hint: &'static str,
     /// How long the step usually takes compared with others; the scheduler starts the step with
@@ -57,6 +59,7 @@ impl Step {
             name,
             summary,
             needs: Vec::new(),
+            needs_where_there: Vec::new(),
             hint: "",
             weight: 1,
             check: Box::new(|_| Ok(Check::Done)),
@@ -68,6 +71,13 @@ impl Step {
     #[must_use]
     pub fn needs(mut self, needs: impl IntoIterator<Item = &'static str>) -> Self {
         self.needs.extend(needs);
+        self
+    }
+
+    /// Names what must be done before, where the node has such steps: not every platform does.
+    #[must_use]
+    pub fn needs_where_there(mut self, needs: impl IntoIterator<Item = &'static str>) -> Self {
+        self.needs_where_there.extend(needs);
         self
     }
 

@@ -2,13 +2,14 @@
 //!
 //! `node` {name, fqdn, role, address}, `site` {name, region, domain, time_zone, ntp_servers,
 //! dns_servers}, `controller` {name, fqdn, address}, `nodes` [{name, fqdn, address, role}],
-//! `management` {address, network, prefix, gateway}, `provider` (none or {physical_network,
-//! bridge, kind, vlan_id, network, gateway}), `overlay` {vni_start, vni_end}, `secret["name"]`,
+//! `management` {address, network, prefix, gateway}, `provider` (none or {interface,
+//! physical_network, bridge, kind, vlan_id, network, gateway}), `overlay` {vni_start, vni_end}, `secret["name"]`,
 //! `broker_user` (this node's account at the broker), `virt_type` (computes that know: `kvm` or `qemu`),
-//! `platform` {name, release}, `processors`.
+//! `platform` {name, release}, `paths["name"]` (of the platform's table), `processors`.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use ipnet::Ipv4Net;
@@ -35,6 +36,7 @@ pub(crate) struct Variables<'a> {
     broker_user: Option<&'a str>,
     virt_type: Option<&'static str>,
     platform: Platform<'a>,
+    paths: &'a BTreeMap<String, PathBuf>,
     processors: usize,
 }
 
@@ -56,6 +58,7 @@ struct Management {
 
 #[derive(Serialize)]
 struct Provider<'a> {
+    interface: &'a str,
     physical_network: &'a str,
     bridge: &'static str,
     kind: ProviderKind,
@@ -92,6 +95,7 @@ impl<'a> Variables<'a> {
                 gateway: management.gateway,
             },
             provider: config.provider.as_ref().map(|provider| Provider {
+                interface: &provider.interface,
                 physical_network: &provider.physical_network,
                 bridge: PROVIDER_BRIDGE,
                 kind: provider.kind,
@@ -110,6 +114,7 @@ impl<'a> Variables<'a> {
                 name: &node.platform.name,
                 release: &config.release,
             },
+            paths: &node.platform.paths,
             processors: std::thread::available_parallelism().map_or(1, usize::from),
         })
     }

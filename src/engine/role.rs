@@ -2,7 +2,7 @@
 //! needed to make disks of it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use firstboot::cmd::Cmd;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use crate::disk::{ext4, grub};
+use crate::inspect::packages;
 use crate::overlay;
 
 /// Room for what the image layer lays into the file system.
@@ -27,25 +28,10 @@ const BOOT: &str = "boot";
 pub struct About {
     /// UUID of the file system.
     pub root_uuid: Uuid,
-    /// Every package in it.
-    pub packages: Vec<Package>,
     /// Its `/etc/passwd`, for the owners of what is laid into it.
     pub passwd: String,
     /// Its `/etc/group`.
     pub group: String,
-}
-
-/// An installed package.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Package {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Its architecture.
-    pub architecture: String,
-    /// Its source package.
-    pub source: String,
 }
 
 impl About {
@@ -88,7 +74,6 @@ impl Engine<'_> {
             self.bake_schemas(&tree, &work.join("bake"))?;
         }
         self.finish(role, &tree, overlays)?;
-        let packages = installed(&tree)?;
         self.restore_programs(&tree)?;
         self.set_units(&tree)?;
         self.clean(&tree)?;
@@ -100,9 +85,9 @@ impl Engine<'_> {
             let path = tree.join(name);
             fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
         };
+        let status = read("var/lib/dpkg/status")?;
         let about = About {
             root_uuid,
-            packages,
             passwd: read("etc/passwd")?,
             group: read("etc/group")?,
         };
@@ -119,7 +104,7 @@ impl Engine<'_> {
         files::replace(&entry.join(ABOUT), &text, Ownership::mode(0o644))?;
         let remove = Cmd::new("rm").args(["-rf", "--"]).path(&work);
         self.namespace.enter(remove).run()?;
-        stage.finish(&format!("{} packages", about.packages.len()));
+        stage.finish(&format!("{} packages", packages::of_dpkg(&status).len()));
         Ok(())
     }
 
@@ -159,54 +144,5 @@ impl Engine<'_> {
             stage.finish("done");
         }
         Ok(())
-    }
-}
-
-/// The packages that are installed in a tree.
-fn installed(tree: &Path) -> Result<Vec<Package>> {
-    let path: PathBuf = tree.join("var/lib/dpkg/status");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let mut packages: Vec<Package> = text.split("\n\n").filter_map(package).collect();
-    packages.sort();
-    Ok(packages)
-}
-
-/// The package of a paragraph of dpkg's status, if it is installed.
-fn package(paragraph: &str) -> Option<Package> {
-    let field = |name: &str| {
-        let prefix = format!("{name}: ");
-        let line = paragraph.lines().find(|line| line.starts_with(&prefix))?;
-        Some(line[prefix.len()..].to_owned())
-    };
-    let name = field("Package")?;
-    (field("Status")? == "install ok installed").then_some(())?;
-    let source = field("Source").unwrap_or_else(|| name.clone());
-    Some(Package {
-        version: field("Version")?,
-        architecture: field("Architecture")?,
-        source: source.split(' ').next()?.to_owned(),
-        name,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_installed_is_listed() {
-        let text = "Package: a\nStatus: install ok installed\nArchitecture: all\n\
-                    Source: src (1)\nVersion: 1-2\nDescription: x\n Version: no\n";
-        let found = package(text).unwrap();
-        assert_eq!(
-            (
-                found.name.as_str(),
-                found.version.as_str(),
-                found.source.as_str()
-            ),
-            ("a", "1-2", "src")
-        );
-        let removed = text.replace("install ok installed", "deinstall ok config-files");
-        assert_eq!(package(&removed), None);
     }
 }

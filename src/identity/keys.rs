@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use anyhow::{Result, anyhow};
-use firstboot::hash::hex;
+use firstboot::hash::{hex, sha256};
 use memchr::memmem::{self, Finder};
 use sha2::{Digest, Sha256};
 
@@ -28,6 +28,8 @@ const BEFORE_BYTES: usize = 40;
 const CHUNK_BYTES: u64 = 4 << 20;
 /// Where files are opened to name the one that a key is in; larger ones are not.
 const TREES: &[&str] = &["/etc", "/home", "/opt", "/root", "/srv", "/usr", "/var"];
+/// Files with keys that are as their packages have them, as `sha256sum` prints them.
+const PACKAGED: &str = "/usr/share/cellboot/packaged-keys.sum";
 const LARGEST_BYTES: u64 = 1 << 20;
 
 const ORIGIN: &str = "made by a package's installation or by the build";
@@ -43,6 +45,10 @@ pub(super) fn findings(image: &Image) -> Result<Vec<Finding>> {
             .iter()
             .any(|(_, known)| known.contains(&print.as_str()))
     });
+    if !unknown.is_empty() {
+        let packaged = prints_of_packages(image)?;
+        unknown.retain(|print| !packaged.contains(print));
+    }
     if unknown.is_empty() {
         return Ok(Vec::new());
     }
@@ -58,6 +64,28 @@ pub(super) fn findings(image: &Image) -> Result<Vec<Finding>> {
         findings.push(Finding::new("(deleted or very large file)", &what, ORIGIN));
     }
     Ok(findings)
+}
+
+/// Prints of the keys that packages carry, by the list of files that the installation left where
+/// it could ask the packages for each: a file counts if it is still the one of the list.
+fn prints_of_packages(image: &Image) -> Result<BTreeSet<String>> {
+    let list = image.read_if_exists(PACKAGED)?.unwrap_or_default();
+    let finder = Finder::new(HEADER);
+    let mut known = BTreeSet::new();
+    for line in String::from_utf8_lossy(&list).lines() {
+        let Some((sum, path)) = line.split_once("  ") else {
+            continue;
+        };
+        let content = image.read_if_exists(path)?.unwrap_or_default();
+        if sha256(&content) == sum {
+            known.extend(
+                prints(&content, &finder)
+                    .into_iter()
+                    .map(|(_, print)| print),
+            );
+        }
+    }
+    Ok(known)
 }
 
 /// Prints of all keys in a part of the disk.

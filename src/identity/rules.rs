@@ -199,6 +199,12 @@ const RULES: &[Rule] = &[
         STARTED,
     ),
     rule(
+        "/etc/openstack-dashboard/local_settings",
+        NotSet("SECRET_KEY"),
+        "the dashboard's key",
+        INSTALL,
+    ),
+    rule(
         "/etc/mysql/debian.cnf",
         NotSet("password"),
         "database password",

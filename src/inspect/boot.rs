@@ -7,6 +7,9 @@ use serde::Serialize;
 use super::Image;
 use crate::disk::{SECTOR_BYTES, esp, grub};
 
+/// Entries as the Boot Loader Specification has them.
+const ENTRIES: &str = "/boot/loader/entries";
+
 /// The boot loaders that are there.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Loaders {
@@ -49,9 +52,17 @@ fn uefi(image: &Image) -> Result<bool> {
     Ok(found)
 }
 
-/// The kernel and initramfs that `grub.cfg` names.
+/// The kernel and initramfs that `grub.cfg` names, or else the last of the boot loader's entries.
 pub fn kernel(image: &Image) -> Result<grub::Kernel> {
-    let text = String::from_utf8(image.read(grub::CONFIGURATION)?)?;
+    let text = match image.read_if_exists(grub::CONFIGURATION)? {
+        Some(text) => text,
+        None => {
+            let entries = image.list(ENTRIES)?;
+            let last = entries.iter().rfind(|entry| entry.path.ends_with(".conf"));
+            image.read(&last.with_context(|| format!("{ENTRIES} is empty"))?.path)?
+        }
+    };
+    let text = String::from_utf8(text)?;
     let word = |command: &str| {
         let mut lines = text.lines().map(str::split_whitespace);
         lines.find_map(|mut words| (words.next() == Some(command)).then(|| words.next())?)

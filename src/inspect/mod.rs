@@ -140,6 +140,10 @@ fn partitions(source: &Arc<dyn Source>) -> Result<Vec<Partition>> {
             kind if *kind == partition_types::BIOS => "bios".to_owned(),
             kind if *kind == partition_types::EFI => "esp".to_owned(),
             kind if *kind == partition_types::LINUX_ROOT_X64 => "root".to_owned(),
+            // What an installer makes is of no special type.
+            kind if *kind == partition_types::LINUX_FS && partition.name == "root" => {
+                "root".to_owned()
+            }
             kind => kind.guid.to_string(),
         };
         partitions.push(Partition {

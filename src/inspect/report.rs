@@ -11,8 +11,7 @@ use super::boot::{self, Loaders};
 use super::features::{self, Features};
 use super::packages::{self, Package};
 use super::{Image, Partition, units};
-
-const AGENT: &str = "/usr/libexec/cellboot/firstboot";
+use crate::overlay::AGENT;
 
 /// What an image is.
 #[derive(Debug, Serialize)]

@@ -31,6 +31,8 @@ use crate::report::Stage;
 use machine::{Boot, Files};
 use watch::{Failure, Limits, Machine, Source, Watch};
 
+/// Changes whenever equal inputs would give another disk.
+pub const VERSION: &str = "1";
 /// How often QEMU is asked whether the machine runs: one that stopped says nothing.
 const ASK: Duration = Duration::from_secs(2);
 /// How long what follows a failure's first line is still read: the cause often stands below it.

@@ -15,6 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use firstboot::cmd::Cmd;
 use firstboot::hash::sha256;
 use firstboot::platform::Tree;
 
@@ -30,6 +31,8 @@ const TREEINFO_MOST: u64 = MIB;
 const KERNEL_MOST: u64 = 64 * MIB;
 const INITRD_MOST: u64 = 512 * MIB;
 const STAGE2_MOST: u64 = 4096 * MIB;
+/// How long a mirror may take to show that it is there.
+const ANSWER_SECONDS: &str = "5";
 /// Trees that stay when another is fetched, the new one included.
 const KEPT: usize = 2;
 
@@ -114,6 +117,26 @@ pub fn installer(
     prune(&trees, &place)?;
     stage.finish("whole, with the checksums of its .treeinfo");
     Ok(installer)
+}
+
+/// Whether the tree at this address can be reached within a few seconds; else why not.
+///
+/// # Errors
+/// With one line for people.
+pub fn answers(url: &str) -> std::result::Result<(), String> {
+    let address = format!("{url}{TREEINFO}");
+    let curl = Cmd::new("curl")
+        .args(["--silent", "--show-error", "--fail", "--location"])
+        .args(["--max-time", ANSWER_SECONDS, "--output", "/dev/null"])
+        .args(["--url", &address]);
+    match curl.any_status() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{address}: {}", said.trim()))
+        }
+        Err(error) => Err(format!("{error:#}")),
+    }
 }
 
 fn when_gone(tree: &Tree) -> String {

@@ -1,12 +1,13 @@
 //! `cellboot build`: the images of a site, its seeds, and the manifest of both.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use firstboot::config::Role;
-use firstboot::platform::{Address, Platform, Tree};
+use firstboot::platform::{Address, Platform};
 
 use crate::agent::Agent;
 use crate::build::Build;
@@ -15,21 +16,19 @@ use crate::disk::export::Format;
 use crate::engine::Mirrors;
 use crate::fault::Class;
 use crate::keys::Keys;
-use crate::mirror::Installer;
-use crate::mirror::download::Patience;
+use crate::kickstart::Kickstart;
 use crate::overlay;
-use crate::plan::Recipe;
+use crate::plan::{Recipe, Source};
 use crate::project::Project;
 use crate::report::Report;
 use crate::seed;
 use crate::site::Site;
 use crate::{host, kickstart, mirror, verbs};
 
-/// The platform that a site gets when it leaves the choice.
+/// The platform that a site gets when it leaves the choice and no mirror of the other answers.
 pub(super) const DEFAULT_PLATFORM: &str = "debian-12";
 const KICKSTART_PLATFORM: &str = "centos-stream-9";
-const BUILDS_TODAY: &str =
-    "hint: name = \"debian-12\" under [platform] builds from Debian's archive";
+const OTHER: &str = "hint: name = \"debian-12\" under [platform] builds from Debian's archive";
 
 /// What is built.
 #[derive(Debug, Args)]
@@ -81,13 +80,6 @@ impl Wanted {
     pub fn job(&self, report: &Report) -> Result<Job> {
         let site = Site::load(&self.site)?;
         let platform = self.choose_platform(&site, report)?;
-        if platform.tree.is_some() {
-            return Err(not_installed(&platform));
-        }
-        self.job_of(site, platform)
-    }
-
-    fn job_of(&self, site: Site, platform: Platform) -> Result<Job> {
         let project = Project::find()?;
         let roles = match self.role {
             Some(role) => vec![role],
@@ -97,10 +89,33 @@ impl Wanted {
             let files = overlay::Files::load(&project.overlays(), role, &platform.name)?;
             Ok((role, files))
         };
+        let roles: BTreeMap<Role, overlay::Files> =
+            roles.into_iter().map(overlays).collect::<Result<_>>()?;
+        let release = site.release_on(&platform).to_owned();
+        let source = match &platform.tree {
+            None => Source::Archive(Mirrors::of(&platform, Some(&site))?),
+            Some(tree) => {
+                let mirrors = kickstart::Mirrors::of(tree, &site);
+                let text = |(role, overlay): (&Role, &overlay::Files)| {
+                    let kickstart = Kickstart {
+                        platform: &platform,
+                        release: &release,
+                        role: *role,
+                        mirrors: &mirrors,
+                        overlay,
+                    };
+                    Ok((*role, kickstart.text(&project.kickstart())?))
+                };
+                Source::Tree {
+                    installer: mirrors.url(Address::Main, &tree.installer),
+                    kickstarts: roles.iter().map(text).collect::<Result<_>>()?,
+                }
+            }
+        };
         let recipe = Recipe {
-            release: site.release_on(&platform).to_owned(),
-            mirrors: Mirrors::of(&platform, Some(&site))?,
-            roles: roles.into_iter().map(overlays).collect::<Result<_>>()?,
+            release,
+            source,
+            roles,
             agent: Agent::of(self.agent.as_deref(), &project)?,
             format: self.format,
             disk_size_gib: site.disk_size_gib,
@@ -121,21 +136,6 @@ impl Wanted {
         }
     }
 
-    /// As far as this version goes with a platform that is installed by a kickstart: its installer
-    /// is in the cache, whole.
-    fn fetch_installer(&self, tree: &Tree, site: &Site, report: &Report) -> Result<Installer> {
-        host::require(host::FETCH)?;
-        let mirrors = kickstart::Mirrors::of(tree, site);
-        let url = mirrors.url(Address::Main, &tree.installer);
-        let cache = self.cache()?;
-        let patience = Patience::default();
-        let fetched = mirror::installer(&url, tree, &cache, patience, report);
-        fetched.map_err(|error| {
-            let class = Class::of(&error);
-            class.error(format!("{error:#}\n{BUILDS_TODAY}"))
-        })
-    }
-
     /// The platform that the site pins or the arguments name, or else the one that can be built.
     fn choose_platform(&self, site: &Site, report: &Report) -> Result<Platform> {
         let asked = (self.platform != "auto").then_some(&self.platform);
@@ -148,17 +148,28 @@ impl Wanted {
                 self.site.display()
             )));
         }
-        let name = match asked.or(site.platform.name.as_ref()) {
-            Some(name) => name,
-            None => {
-                report.note(&format!(
-                    "PLATFORM: {DEFAULT_PLATFORM}, because this version does not install \
-                     {KICKSTART_PLATFORM}; a site that names its platform gets no other"
-                ));
-                DEFAULT_PLATFORM
-            }
+        let load = |name: &str| {
+            let found = Platform::load(name);
+            found.map_err(|error| Class::BadInput.error(error.to_string()))
         };
-        Platform::load(name).map_err(|error| Class::BadInput.error(error.to_string()))
+        if let Some(name) = asked.or(site.platform.name.as_ref()) {
+            return load(name);
+        }
+        let platform = load(KICKSTART_PLATFORM)?;
+        let tree = platform.tree.as_ref();
+        let tree = tree.context("the platform has no installation tree")?;
+        let mirrors = kickstart::Mirrors::of(tree, site);
+        let url = mirrors.url(Address::Main, &tree.installer);
+        match mirror::answers(&url) {
+            Ok(()) => Ok(platform),
+            Err(why) => {
+                report.note(&format!(
+                    "PLATFORM: {DEFAULT_PLATFORM}, because no mirror of {KICKSTART_PLATFORM} answers: \
+                     {why}; a site that names its platform gets no other"
+                ));
+                load(DEFAULT_PLATFORM)
+            }
+        }
     }
 }
 
@@ -167,16 +178,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let began = Instant::now();
     let report = Report::new(0);
     let wanted = &arguments.wanted;
-    let site = Site::load(&wanted.site)?;
-    let platform = wanted.choose_platform(&site, &report)?;
-    if let Some(tree) = &platform.tree {
-        wanted.fetch_installer(tree, &site, &report)?;
-        return Err(not_installed(&platform));
-    }
-    let job = wanted.job_of(site, platform)?;
+    let job = wanted.job(&report)?;
     let plan = job.recipe.plan(&job.cache, &job.results)?;
     if plan.layers.iter().any(|layer| plan.makes(layer)) {
-        host::require(host::BUILD)?;
+        host::require(match &job.recipe.source {
+            Source::Archive(_) => host::BUILD,
+            Source::Tree { .. } => host::INSTALL,
+        })?;
     }
     let report = Report::new(plan.stages());
     let build = Build {
@@ -186,7 +194,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         results: &job.results,
         report: &report,
     };
-    let manifest = build.run()?;
+    let manifest = build.run().map_err(|error| match &job.recipe.source {
+        Source::Tree { .. } if Class::of(&error) == Class::Network => {
+            Class::Network.error(format!("{error:#}\n{OTHER}"))
+        }
+        _ => error,
+    })?;
     let keys = Keys::beside(&wanted.site)?;
     let seeds = job.results.join("seeds");
     let seeds = seed::write_all(&job.site, &job.recipe.platform, &keys, &[], &seeds)?;
@@ -199,12 +212,4 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     eprint!("{}", built.table());
     Ok(())
-}
-
-/// Why a platform that is installed by a kickstart goes no further.
-fn not_installed(platform: &Platform) -> anyhow::Error {
-    Class::MissingOnHost.error(format!(
-        "{}: running its installer is not part of this version\n{BUILDS_TODAY}",
-        platform.name
-    ))
 }

@@ -10,6 +10,7 @@ use crate::cache::Cache;
 use crate::doctor::{self, Item, Standing, Subject};
 use crate::engine::Mirrors;
 use crate::fault::Class;
+use crate::kickstart;
 use crate::lab::start;
 use crate::site::Site;
 use crate::verbs::build::DEFAULT_PLATFORM;
@@ -38,9 +39,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .and_then(|site| site.platform.name.as_deref())
         .filter(|name| Platform::names().any(|known| known == *name));
     let platform = Platform::load(chosen.unwrap_or(DEFAULT_PLATFORM))?;
+    let mirror = match (&platform.tree, &site) {
+        (Some(tree), Some(site)) => kickstart::Mirrors::of(tree, site).main,
+        (Some(tree), None) => tree.main.clone(),
+        (None, site) => Mirrors::of(&platform, site.as_ref())?.main,
+    };
     let subject = Subject {
         directories: &[arguments.out.clone(), cache.clone()],
-        mirror: &Mirrors::of(&platform, site.as_ref())?.main,
+        mirror: &mirror,
         kernel: start::any_kernel(&arguments.out),
         cache: &cache,
     };

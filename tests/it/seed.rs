@@ -237,7 +237,7 @@ fn sites() -> impl Strategy<Value = String> {
                 );
             }
             let option = toml::Value::String(option);
-            text + &format!("[override.nova.DEFAULT]\nmy_option = {option}\n")
+            text + &format!("[override.nova.DEFAULT]\nconsole_host = {option}\n")
         },
     )
 }

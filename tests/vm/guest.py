@@ -22,7 +22,7 @@ MODULES = {
     "guest-init.sh": ("virtio_pci", "virtio_net"),
     "installer-init.sh": (
         "virtio_pci", "virtio_blk", "virtio_console", "vfat", "nls_cp437", "nls_ascii",
-        "nls_iso8859-1",
+        "nls_iso8859-1", "crc32c_generic", "ext4",
     ),
 }
 SIGNED = b"~Module signature appended~\n"

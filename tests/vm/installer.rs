@@ -100,14 +100,19 @@ const FAILURES: [Played; 8] = [
     ("panics", "installing: the installer's kernel panicked: "),
 ];
 
-#[test]
-#[ignore = "needs QEMU: make test"]
-fn every_ending_of_an_installation_has_its_word() {
+/// The directory of the stand-in's kernel and initial RAM disk.
+pub(super) fn guest() -> PathBuf {
     let guest = directory().join("installer/guest");
     std::fs::create_dir_all(&guest).unwrap();
     let built = cell::python("guest.py").path(&guest);
     built.args(["--script", "installer-init.sh"]).run().unwrap();
+    guest
+}
 
+#[test]
+#[ignore = "needs QEMU: make test"]
+fn every_ending_of_an_installation_has_its_word() {
+    let guest = guest();
     let stage2 = guest.with_file_name("install.img");
     replace(&stage2, b"a second stage", Ownership::mode(0o644)).unwrap();
     volume::write_stage2(&volume::stage2_beside(&guest), &stage2).unwrap();

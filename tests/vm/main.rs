@@ -9,6 +9,7 @@
 mod boots;
 mod cell;
 mod controller;
+mod installed;
 mod installer;
 mod soak;
 

@@ -4,8 +4,11 @@
 //! its protection is as much to do as one that lost a line. Whether a service has read it is
 //! [`super::unit`]'s question.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
+use super::selinux;
 use crate::files;
 use crate::node::{Node, NotJoined};
 use crate::render::Rendered;
@@ -15,14 +18,37 @@ use crate::step::Check;
 pub fn check(node: &Node, paths: &[&str]) -> Result<Check> {
     match render(node, paths) {
         Err(error) if error.is::<NotJoined>() => Ok(Check::Todo(NotJoined.to_string())),
-        rendered => check_rendered(&rendered?),
+        rendered => match check_rendered(&rendered?)? {
+            Check::Done => Ok(match selinux::mislabelled(node, paths)? {
+                Some(how) => Check::Todo(how),
+                None => Check::Done,
+            }),
+            other => Ok(other),
+        },
     }
 }
 
 /// Renders these templates and puts on disk those that are not there already. Nothing is written
 /// unless all of them can be rendered.
 pub fn write(node: &Node, paths: &[&str]) -> Result<()> {
-    write_rendered(&render(node, paths)?)
+    write_rendered(&render(node, paths)?)?;
+    selinux::relabel(node, paths)
+}
+
+/// The templates among the files of these services, each once.
+///
+/// # Errors
+/// When the platform has no such service.
+pub fn of_services<'a>(node: &'a Node, services: &[&str]) -> Result<Vec<&'a str>> {
+    let mut files = BTreeSet::new();
+    for service in services {
+        files.extend(&node.platform.service(service)?.files);
+    }
+    let templates = node.templates.paths(&node.platform.name);
+    let known = files
+        .into_iter()
+        .filter(|file| templates.contains(&file.as_path()));
+    Ok(known.filter_map(|file| file.to_str()).collect())
 }
 
 fn render(node: &Node, paths: &[&str]) -> Result<Vec<Rendered>> {

@@ -14,6 +14,7 @@ pub mod network;
 pub mod openstack;
 #[cfg(test)]
 mod peer;
+pub mod selinux;
 pub mod sql;
 mod systemd;
 pub mod unit;

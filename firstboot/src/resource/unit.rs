@@ -5,6 +5,7 @@
 //! from then on reads those files) but after a restart (until that is done, the old process may
 //! still be there). Power may go in between: the worst that follows is one restart too many.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
@@ -21,41 +22,30 @@ use crate::wait::Probe;
 /// A unit that systemd had to start this often again will not come up by waiting longer.
 const MOST_RESTARTS: u32 = 5;
 
-/// All units of a service run with these files.
-#[derive(Debug, Clone, Copy)]
-pub struct Running {
-    /// The service, as the platform's table names it.
-    pub service: &'static str,
-    /// The files it reads when it starts, and that need a restart when they change.
-    pub files: &'static [&'static str],
+/// Whether every unit of a service is active, enabled and started with the present files. Waits for
+/// those that are just starting, as they all are when a finished node boots.
+pub fn check(service: &str, context: &Context) -> Result<Check> {
+    let machine = Machine::of(context.node)?;
+    for unit in &context.platform.service(service)?.units {
+        let wait = |probe: &mut dyn FnMut() -> Result<Probe<()>>| {
+            context.wait(unit, START_DEADLINE, probe)
+        };
+        match machine.check(unit, &context.platform.files_of(unit), wait)? {
+            Check::Done => {}
+            other => return Ok(other),
+        }
+    }
+    Ok(Check::Done)
 }
 
-impl Running {
-    /// Whether every unit is active, enabled and started with the present files. Waits for those
-    /// that are just starting, as they all are when a finished node boots.
-    pub fn check(&self, context: &Context) -> Result<Check> {
-        let machine = Machine::of(context.node)?;
-        for unit in &context.platform.service(self.service)?.units {
-            let wait = |probe: &mut dyn FnMut() -> Result<Probe<()>>| {
-                context.wait(unit, START_DEADLINE, probe)
-            };
-            match machine.check(unit, self.files, wait)? {
-                Check::Done => {}
-                other => return Ok(other),
-            }
-        }
-        Ok(Check::Done)
+/// Enables and starts every unit of a service, in the platform's order, and restarts those that run
+/// with older files.
+pub fn start(service: &str, context: &Context) -> Result<()> {
+    let machine = Machine::of(context.node)?;
+    for unit in &context.platform.service(service)?.units {
+        machine.start(unit, &context.platform.files_of(unit))?;
     }
-
-    /// Enables and starts every unit, in the platform's order, and restarts those that run with
-    /// older files.
-    pub fn start(&self, context: &Context) -> Result<()> {
-        let machine = Machine::of(context.node)?;
-        for unit in &context.platform.service(self.service)?.units {
-            machine.start(unit, self.files)?;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// systemd and the directory of the markers.
@@ -85,7 +75,7 @@ impl Machine {
     fn check(
         &self,
         unit: &str,
-        files: &[&str],
+        files: &BTreeSet<&Path>,
         wait: impl FnOnce(&mut dyn FnMut() -> Result<Probe<()>>) -> Result<()>,
     ) -> Result<Check> {
         let state = self.existing(unit)?;
@@ -125,7 +115,7 @@ impl Machine {
         Ok(Probe::NotYet(told(unit, &state)))
     }
 
-    fn start(&self, unit: &str, files: &[&str]) -> Result<()> {
+    fn start(&self, unit: &str, files: &BTreeSet<&Path>) -> Result<()> {
         let state = self.existing(unit)?;
         if state.needs_reload {
             self.systemd.reload()?;
@@ -186,13 +176,13 @@ fn told(unit: &str, state: &State) -> String {
 }
 
 /// One hash of all the files, and of which of them are absent.
-fn hash(files: &[&str]) -> Result<String> {
+fn hash(files: &BTreeSet<&Path>) -> Result<String> {
     let mut hasher = Sha256::new();
     for path in files {
         // Lengths first, so that nothing can move from one file into the next.
-        let content = files::read_if_exists(Path::new(path))?;
+        let content = files::read_if_exists(path)?;
         let length = content.as_ref().map(String::len);
-        hasher.update(format!("{path}\0{length:?}\0"));
+        hasher.update(format!("{}\0{length:?}\0", path.display()));
         hasher.update(content.unwrap_or_default());
     }
     Ok(hex(&hasher.finalize()))
@@ -259,19 +249,22 @@ mod tests {
             );
         }
 
-        fn config(&self) -> String {
-            let path = self.directory.path().join("config");
-            path.to_string_lossy().into_owned()
+        fn config(&self) -> PathBuf {
+            self.directory.path().join("config")
         }
 
         fn check(&self) -> Result<Check> {
-            self.machine.check("a.service", &[&self.config()], |probe| {
-                wait::until("a.service", Duration::from_secs(10), probe)
+            let (unit, config) = ("a.service", self.config());
+            let files = BTreeSet::from([config.as_path()]);
+            self.machine.check(unit, &files, |probe| {
+                wait::until(unit, Duration::from_secs(10), probe)
             })
         }
 
         fn start(&self) -> Result<()> {
-            self.machine.start("a.service", &[&self.config()])
+            let config = self.config();
+            let files = BTreeSet::from([config.as_path()]);
+            self.machine.start("a.service", &files)
         }
 
         fn asked(&self) -> String {
@@ -416,19 +409,17 @@ mod tests {
     #[test]
     fn content_cannot_move_between_files() {
         let fixture = Fixture::new("inactive", "dead");
-        let path = |name| {
-            let path = fixture.directory.path().join(name);
-            path.to_string_lossy().into_owned()
-        };
+        let root = fixture.directory.path();
+        let paths = ["first", "second", "absent"].map(|name| root.join(name));
+        let [first, second, absent] = paths.each_ref().map(PathBuf::as_path);
+        let both = BTreeSet::from([first, second]);
         fixture.put("first", "ab");
         fixture.put("second", "c");
-        let before = hash(&[&path("first"), &path("second")]).unwrap();
+        let before = hash(&both).unwrap();
         fixture.put("first", "a");
         fixture.put("second", "bc");
-        assert_ne!(hash(&[&path("first"), &path("second")]).unwrap(), before);
-        assert_ne!(
-            hash(&[&path("absent")]).unwrap(),
-            hash(&[&path("first")]).unwrap()
-        );
+        assert_ne!(hash(&both).unwrap(), before);
+        let [absent, first] = [absent, first].map(|path| hash(&BTreeSet::from([path])).unwrap());
+        assert_ne!(absent, first);
     }
 }

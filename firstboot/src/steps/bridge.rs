@@ -2,11 +2,10 @@
 
 use anyhow::{Context as _, Result};
 
-use super::shape;
+use super::{network_manager, shape};
 use crate::cmd::Cmd;
 use crate::node::Node;
 use crate::resource::network;
-use crate::resource::unit::Running;
 use crate::step::{Check, Step};
 use crate::variables::PROVIDER_BRIDGE;
 
@@ -15,10 +14,7 @@ pub(super) fn steps() -> Vec<Step> {
         shape::running(
             "openvswitch/running",
             "the virtual switch runs",
-            Running {
-                service: "openvswitch",
-                files: &[],
-            },
+            "openvswitch",
         )
         // It writes the host's name and a random identity into its database.
         .needs(["base/hostname"])
@@ -29,6 +25,7 @@ pub(super) fn steps() -> Vec<Step> {
             "the provider network is on its bridge",
         )
         .needs(["openvswitch/running"])
+        .needs_where_there([network_manager::LEAVES_THE_PROVIDER])
         .hint("compare the provider interface of the seed with `ip link` and `ovs-vsctl show`")
         .check(|context| check(context))
         .apply(|context| apply(context)),

@@ -8,26 +8,17 @@ use super::{neutron, shape};
 use crate::files::{self, Ownership};
 use crate::node::{Node, NotJoined};
 use crate::resource::hypervisor::Hypervisor;
-use crate::resource::unit::Running;
 use crate::step::{Check, Step};
 use crate::users;
 
 const COMPUTE_ID: &str = "/etc/nova/compute_id";
-const NOVA: &[&str] = &["/etc/nova/nova.conf"];
-const NEUTRON: &[&str] = &[
-    "/etc/neutron/neutron.conf",
-    "/etc/neutron/plugins/ml2/openvswitch_agent.ini",
-];
 
 pub(super) fn steps() -> Vec<Step> {
     vec![
         shape::running(
             "libvirt/running",
             "the virtualization daemon runs",
-            Running {
-                service: "libvirt",
-                files: &["/etc/libvirt/libvirtd.conf"],
-            },
+            "libvirt",
         )
         // It tells Nova the host's name, and Nova must never see another one.
         .needs(["base/hostname"])
@@ -62,33 +53,26 @@ pub(super) fn steps() -> Vec<Step> {
                 ))
             })
             .apply(|context| write_id(context)),
-        shape::rendered(
+        shape::configured(
             "nova/compute-config",
             "nova-compute's file is rendered",
-            NOVA,
+            &["nova-compute"],
         )
         .needs(["join/enrolled", "nova/virtualization"]),
-        shape::rendered(
+        shape::configured(
             "neutron/compute-config",
             "the files of the virtual switch's agent are rendered",
-            NEUTRON,
+            &["neutron-openvswitch-agent"],
         )
         .needs(["join/enrolled"]),
-        shape::running(
-            "nova/compute",
-            "nova-compute runs",
-            Running {
-                service: "nova-compute",
-                files: &["/etc/nova/nova.conf", COMPUTE_ID],
-            },
-        )
-        .needs([
-            "nova/compute-config",
-            "nova/compute-id",
-            "libvirt/running",
-            "join/controller",
-        ])
-        .weight(90),
+        shape::running("nova/compute", "nova-compute runs", "nova-compute")
+            .needs([
+                "nova/compute-config",
+                "nova/compute-id",
+                "libvirt/running",
+                "join/controller",
+            ])
+            .weight(90),
         neutron::openvswitch_agent().needs(["neutron/compute-config", "join/controller"]),
     ]
 }

@@ -5,27 +5,20 @@ use anyhow::{Result, bail};
 use super::shape::{self, Api};
 use crate::node::Node;
 use crate::resource::http::{Page, Visitor};
-use crate::resource::unit::Running;
 use crate::step::Step;
 use crate::wait::Probe;
 
-const RENDERED: &[&str] = &["/etc/openstack-dashboard/local_settings.d/_9100_site.py"];
-const FILES: &[&str] = &[
-    "/etc/openstack-dashboard/local_settings.d/_9000_cellboot.py",
-    "/etc/openstack-dashboard/local_settings.d/_9100_site.py",
-    "/etc/apache2/sites-enabled/cellboot-dashboard.conf",
-];
-
 pub(super) fn steps() -> Vec<Step> {
     vec![
-        shape::rendered("dashboard/config", "the dashboard knows its site", RENDERED),
+        shape::configured(
+            "dashboard/config",
+            "the dashboard knows its site",
+            &["dashboard"],
+        ),
         shape::serving(
             "dashboard/running",
             "the dashboard serves its login page",
-            Running {
-                service: "dashboard",
-                files: FILES,
-            },
+            "dashboard",
             Api {
                 port: 80,
                 path: "/dashboard/auth/login/",

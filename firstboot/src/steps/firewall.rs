@@ -1,23 +1,17 @@
 //! The node's own packet filter.
 
 use super::shape;
-use crate::resource::unit::Running;
 use crate::step::Step;
 
-const CONFIG: &[&str] = &["/etc/nftables.conf"];
-
 /// The packet filter, with the rules that are on disk.
-pub(super) const SERVICE: Running = Running {
-    service: "firewall",
-    files: CONFIG,
-};
+pub(super) const SERVICE: &str = "firewall";
 
 pub(super) fn steps() -> Vec<Step> {
     vec![
-        shape::rendered(
+        shape::configured(
             "firewall/rules",
             "only the ports that others need are named",
-            CONFIG,
+            &[SERVICE],
         ),
         shape::running("firewall/running", "the rules are in force", SERVICE)
             .needs(["firewall/rules"]),

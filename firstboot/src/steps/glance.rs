@@ -2,22 +2,16 @@
 
 use super::schema;
 use super::shape::{self, Api};
-use crate::resource::unit::Running;
 use crate::step::Step;
-
-const CONFIG: &[&str] = &["/etc/glance/glance-api.conf"];
 
 pub(super) fn steps() -> Vec<Step> {
     vec![
-        shape::rendered("glance/config", "Glance's files are rendered", CONFIG),
+        shape::configured("glance/config", "Glance's files are rendered", &["glance"]),
         schema::step("glance/schema", "glance"),
         shape::serving(
             "glance/running",
             "the image API answers",
-            Running {
-                service: "glance",
-                files: CONFIG,
-            },
+            "glance",
             Api {
                 port: 9292,
                 path: "/healthcheck",

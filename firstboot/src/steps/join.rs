@@ -21,7 +21,7 @@ use crate::join::protocol::{
 };
 use crate::node::{Node, NotJoined};
 use crate::paths;
-use crate::resource::config;
+use crate::resource::{config, unit};
 use crate::step::{Check, Context, Step};
 use crate::wait::Probe;
 
@@ -33,8 +33,6 @@ const MAPPING: Duration = Duration::from_secs(60 * 60);
 /// How long a refusal that may pass by itself is taken for that: chrony steps a clock, a
 /// controller that starts becomes able to answer.
 const PASSING: Duration = Duration::from_secs(5 * 60);
-/// What of a node follows from who the others are.
-const NEIGHBOURS: &[&str] = &["/etc/hosts", "/etc/nftables.conf"];
 /// Nova's conductor; nova-compute says nothing at all before that answers.
 const CONDUCTOR: &str = "conductor";
 /// The machine's UUID by its firmware; only root can read it, and not every machine has one.
@@ -64,10 +62,12 @@ pub(super) fn steps() -> Vec<Step> {
         Step::new("join/neighbours", "the node knows those that joined before")
             .needs(["join/enrolled", "firewall/running"])
             .hint("compare /etc/hosts with `firstboot node list` on the controller")
-            .check(|context| match config::check(context, NEIGHBOURS)? {
-                Check::Done => firewall::SERVICE.check(context),
-                other => Ok(other),
-            })
+            .check(
+                |context| match config::check(context, &neighbours(context)?)? {
+                    Check::Done => unit::check(firewall::SERVICE, context),
+                    other => Ok(other),
+                },
+            )
             .apply(|context| meet_neighbours(context)),
         // At a later boot the controller may still be off: its services start when it is back,
         // and none of them has to be restarted then.
@@ -97,9 +97,16 @@ pub(super) fn steps() -> Vec<Step> {
 /// # Errors
 /// When a file cannot be written or the packet filter does not take it.
 pub fn meet_neighbours(node: &Node) -> Result<()> {
-    config::write(node, NEIGHBOURS)?;
+    config::write(node, &neighbours(node)?)?;
     let say = &|_: &str| {};
-    firewall::SERVICE.start(&Context { node, say })
+    unit::start(firewall::SERVICE, &Context { node, say })
+}
+
+/// What of a node follows from who the others are.
+fn neighbours(node: &Node) -> Result<Vec<&str>> {
+    let mut paths = config::of_services(node, &[firewall::SERVICE])?;
+    paths.push("/etc/hosts");
+    Ok(paths)
 }
 
 fn enrol(context: &Context) -> Result<()> {

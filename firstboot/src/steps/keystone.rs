@@ -13,14 +13,9 @@ use crate::cmd::Cmd;
 use crate::files::{self, Ownership};
 use crate::node::Node;
 use crate::resource::sql::{self, quote};
-use crate::resource::unit::Running;
 use crate::step::{Check, Step};
 use crate::users;
 
-const CONFIG: &[&str] = &[
-    "/etc/keystone/keystone.conf",
-    "/etc/keystone/keystone-uwsgi.ini",
-];
 const KEYS: [&str; 2] = ["/etc/keystone/fernet-keys", "/etc/keystone/credential-keys"];
 /// 0 is the next key to be used, 1 the first that is in use.
 const FIRST_KEYS: [&str; 2] = ["0", "1"];
@@ -33,7 +28,11 @@ pub(super) const API: Api = Api {
 
 pub(super) fn steps() -> Vec<Step> {
     vec![
-        shape::rendered("keystone/config", "Keystone's files are rendered", CONFIG),
+        shape::configured(
+            "keystone/config",
+            "Keystone's files are rendered",
+            &["keystone"],
+        ),
         Step::new(
             "keystone/keys",
             "Keystone has keys for tokens and credentials",
@@ -60,10 +59,7 @@ pub(super) fn steps() -> Vec<Step> {
         shape::serving(
             "keystone/running",
             "the identity API answers",
-            Running {
-                service: "keystone",
-                files: CONFIG,
-            },
+            "keystone",
             API,
         )
         .needs([
@@ -72,6 +68,8 @@ pub(super) fn steps() -> Vec<Step> {
             "keystone/keys",
             "memcached/running",
         ])
+        // Where all three are in Apache it would have to be started anew for each.
+        .needs(["placement/config", "dashboard/config"])
         .weight(60),
     ]
 }

@@ -7,29 +7,19 @@ use anyhow::Result;
 use super::shape;
 use crate::node::Node;
 use crate::resource::sql::{self, identifier, native_password_hash, quote};
-use crate::resource::unit::Running;
 use crate::schema::{self, Schema};
 use crate::step::{Check, Step};
 
-const CONFIG: &[&str] = &["/etc/mysql/mariadb.conf.d/90-cellboot.cnf"];
-
 pub(super) fn steps() -> Vec<Step> {
     vec![
-        shape::rendered(
+        shape::configured(
             "mariadb/config",
             "the database listens on the management address",
-            CONFIG,
+            &["mariadb"],
         ),
-        shape::running(
-            "mariadb/running",
-            "the database runs",
-            Running {
-                service: "mariadb",
-                files: CONFIG,
-            },
-        )
-        .needs(["mariadb/config", "base/hostname"])
-        .weight(15),
+        shape::running("mariadb/running", "the database runs", "mariadb")
+            .needs(["mariadb/config", "base/hostname"])
+            .weight(15),
         Step::new(
             "mariadb/access",
             "each service has its databases, and only those",

@@ -4,30 +4,21 @@ use std::time::Duration;
 
 use super::shape;
 use crate::resource::memcached;
-use crate::resource::unit::Running;
 use crate::step::{Check, Step};
 use crate::wait::Probe;
 
-const CONFIG: &[&str] = &["/etc/memcached.conf"];
 const PORT: u16 = 11211;
 
 pub(super) fn steps() -> Vec<Step> {
     vec![
-        shape::rendered(
+        shape::configured(
             "memcached/config",
             "the cache listens on the management address",
-            CONFIG,
+            &["memcached"],
         ),
-        shape::running(
-            "memcached/running",
-            "the cache runs",
-            Running {
-                service: "memcached",
-                files: CONFIG,
-            },
-        )
-        // It asks nobody for a password: it must not be reachable before the rules are in force.
-        .needs(["memcached/config", "base/hostname", "firewall/running"]),
+        shape::running("memcached/running", "the cache runs", "memcached")
+            // It asks nobody for a password: it must not be reachable before the rules are in force.
+            .needs(["memcached/config", "base/hostname", "firewall/running"]),
         Step::new(
             "memcached/answers",
             "the cache answers there and nowhere else",

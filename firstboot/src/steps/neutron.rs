@@ -5,27 +5,17 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::shape::{self, Api};
-use super::{rabbitmq, schema};
+use super::{rabbitmq, schema, selinux};
 use crate::node::Node;
 use crate::resource::amqp;
-use crate::resource::unit::Running;
 use crate::step::Step;
 use crate::wait::{self, Probe};
 
-const SERVER_FILES: &[&str] = &[
-    "/etc/neutron/neutron.conf",
-    "/etc/neutron/plugins/ml2/ml2_conf.ini",
-    "/etc/neutron/neutron-api-uwsgi.ini",
-];
-const AGENT_FILES: &[&str] = &[
-    "/etc/neutron/plugins/ml2/openvswitch_agent.ini",
-    "/etc/neutron/l3_agent.ini",
-    "/etc/neutron/dhcp_agent.ini",
-    "/etc/neutron/metadata_agent.ini",
-];
-const RPC: &[&str] = &[
-    "/etc/neutron/neutron.conf",
-    "/etc/neutron/plugins/ml2/ml2_conf.ini",
+const AGENTS: &[&str] = &[
+    "neutron-openvswitch-agent",
+    "neutron-l3-agent",
+    "neutron-dhcp-agent",
+    "neutron-metadata-agent",
 ];
 /// What agents call and what they report to.
 pub(super) const QUEUES: [&str; 2] = ["q-plugin", "q-reports-plugin"];
@@ -34,24 +24,23 @@ const QUEUES_DEADLINE: Duration = Duration::from_secs(900);
 
 pub(super) fn steps() -> Vec<Step> {
     vec![
-        shape::rendered(
+        shape::configured(
             "neutron/config",
             "the files of Neutron's server are rendered",
-            SERVER_FILES,
+            &["neutron-rpc", "neutron-api"],
         ),
-        shape::rendered(
+        shape::configured(
             "neutron/agent-config",
             "the files of Neutron's agents are rendered",
-            AGENT_FILES,
-        ),
+            AGENTS,
+        )
+        // They have a file in common.
+        .needs(["neutron/config"]),
         schema::step("neutron/schema", "neutron"),
         shape::running(
             "neutron/rpc",
             "the server that agents talk to runs",
-            Running {
-                service: "neutron-rpc",
-                files: RPC,
-            },
+            "neutron-rpc",
         )
         .needs(["neutron/config", "neutron/schema", "rabbitmq/account"])
         .weight(5),
@@ -59,7 +48,7 @@ pub(super) fn steps() -> Vec<Step> {
         // earlier loses the call and waits a whole minute for the answer.
         Step::new("neutron/queues", "the server consumes what agents send")
             .needs(["neutron/rpc"])
-            .hint("read /var/log/neutron/neutron-rpc-server.log")
+            .hint("read the log of Neutron's server below /var/log/neutron")
             .weight(70)
             .check(|context| {
                 context.wait(WAITED_FOR, QUEUES_DEADLINE, || consumed(context, &QUEUES))?;
@@ -68,10 +57,7 @@ pub(super) fn steps() -> Vec<Step> {
         shape::serving(
             "neutron/api",
             "the network API answers",
-            Running {
-                service: "neutron-api",
-                files: SERVER_FILES,
-            },
+            "neutron-api",
             Api {
                 port: 9696,
                 path: "/",
@@ -89,31 +75,19 @@ pub(super) fn steps() -> Vec<Step> {
         agent(
             "neutron/l3-agent",
             "the agent that makes routers runs",
-            Running {
-                service: "neutron-l3-agent",
-                files: &["/etc/neutron/neutron.conf", "/etc/neutron/l3_agent.ini"],
-            },
+            "neutron-l3-agent",
         )
         .weight(55),
         agent(
             "neutron/dhcp-agent",
             "the agent that gives addresses runs",
-            Running {
-                service: "neutron-dhcp-agent",
-                files: &["/etc/neutron/neutron.conf", "/etc/neutron/dhcp_agent.ini"],
-            },
+            "neutron-dhcp-agent",
         )
         .weight(55),
         agent(
             "neutron/metadata-agent",
             "the agent that passes metadata on runs",
-            Running {
-                service: "neutron-metadata-agent",
-                files: &[
-                    "/etc/neutron/neutron.conf",
-                    "/etc/neutron/metadata_agent.ini",
-                ],
-            },
+            "neutron-metadata-agent",
         )
         .weight(50),
     ]
@@ -124,26 +98,23 @@ pub(super) fn openvswitch_agent() -> Step {
     shape::running(
         "neutron/openvswitch-agent",
         "the agent of the virtual switch runs",
-        Running {
-            service: "neutron-openvswitch-agent",
-            files: &[
-                "/etc/neutron/neutron.conf",
-                "/etc/neutron/plugins/ml2/openvswitch_agent.ini",
-            ],
-        },
+        "neutron-openvswitch-agent",
     )
     .needs(["openvswitch/running", "openvswitch/provider-bridge"])
+    .needs_where_there([selinux::BOOLEANS])
     .weight(60)
 }
 
 const WAITED_FOR: &str = "neutron-rpc-server to consume its queues";
 
-fn agent(name: &'static str, summary: &'static str, service: Running) -> Step {
-    shape::running(name, summary, service).needs([
-        "neutron/queues",
-        "neutron/agent-config",
-        "openvswitch/running",
-    ])
+fn agent(name: &'static str, summary: &'static str, service: &'static str) -> Step {
+    shape::running(name, summary, service)
+        .needs([
+            "neutron/queues",
+            "neutron/agent-config",
+            "openvswitch/running",
+        ])
+        .needs_where_there([selinux::BOOLEANS])
 }
 
 /// Waits until agents can be started, for their units at every later boot.

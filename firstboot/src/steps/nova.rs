@@ -2,21 +2,15 @@
 
 use super::schema;
 use super::shape::{self, Api};
-use crate::resource::unit::Running;
 use crate::step::Step;
 
-const CONFIG: &[&str] = &[
-    "/etc/nova/nova.conf",
-    "/etc/nova/nova-api-uwsgi.ini",
-    "/etc/nova/nova-api-metadata-uwsgi.ini",
+const SERVICES: &[&str] = &[
+    "nova-api",
+    "nova-metadata",
+    "nova-conductor",
+    "nova-scheduler",
+    "nova-novncproxy",
 ];
-const API: &[&str] = &["/etc/nova/nova.conf", "/etc/nova/nova-api-uwsgi.ini"];
-const METADATA: &[&str] = &[
-    "/etc/nova/nova.conf",
-    "/etc/nova/nova-api-metadata-uwsgi.ini",
-];
-const DAEMON: &[&str] = &["/etc/nova/nova.conf"];
-const PROXY: &[&str] = &["/etc/nova/nova.conf", "/etc/default/nova-consoleproxy"];
 /// What every part of Nova must find when it starts.
 const BASE: [&str; 6] = [
     "nova/config",
@@ -33,17 +27,14 @@ const LOGIN: [&str; 2] = ["identity/endpoints", "identity/placement"];
 
 pub(super) fn steps() -> Vec<Step> {
     vec![
-        shape::rendered("nova/config", "Nova's files are rendered", CONFIG),
+        shape::configured("nova/config", "Nova's files are rendered", SERVICES),
         schema::step("nova/schema-api", "nova_api"),
         schema::step("nova/schema-cell0", "nova_cell0"),
         schema::step("nova/schema-cell1", "nova"),
         shape::serving(
             "nova/api",
             "the compute API answers",
-            Running {
-                service: "nova-api",
-                files: API,
-            },
+            "nova-api",
             Api {
                 port: 8774,
                 path: "/",
@@ -56,10 +47,7 @@ pub(super) fn steps() -> Vec<Step> {
         shape::serving(
             "nova/metadata",
             "the metadata API answers",
-            Running {
-                service: "nova-metadata",
-                files: METADATA,
-            },
+            "nova-metadata",
             Api {
                 port: 8775,
                 path: "/",
@@ -71,32 +59,19 @@ pub(super) fn steps() -> Vec<Step> {
         shape::running(
             "nova/conductor",
             "the conductor of the cell runs",
-            Running {
-                service: "nova-conductor",
-                files: DAEMON,
-            },
+            "nova-conductor",
         )
         .needs(BASE)
         .needs(LOGIN)
         .weight(70),
-        shape::running(
-            "nova/scheduler",
-            "the scheduler runs",
-            Running {
-                service: "nova-scheduler",
-                files: DAEMON,
-            },
-        )
-        .needs(BASE)
-        .needs(LOGIN)
-        .weight(70),
+        shape::running("nova/scheduler", "the scheduler runs", "nova-scheduler")
+            .needs(BASE)
+            .needs(LOGIN)
+            .weight(70),
         shape::serving(
             "nova/novncproxy",
             "the console's proxy answers",
-            Running {
-                service: "nova-novncproxy",
-                files: PROXY,
-            },
+            "nova-novncproxy",
             Api {
                 port: 6080,
                 path: "/vnc_lite.html",

@@ -2,25 +2,20 @@
 
 use super::schema;
 use super::shape::{self, Api};
-use crate::resource::unit::Running;
 use crate::step::Step;
-
-const CONFIG: &[&str] = &[
-    "/etc/placement/placement.conf",
-    "/etc/placement/placement-api-uwsgi.ini",
-];
 
 pub(super) fn steps() -> Vec<Step> {
     vec![
-        shape::rendered("placement/config", "Placement's files are rendered", CONFIG),
+        shape::configured(
+            "placement/config",
+            "Placement's files are rendered",
+            &["placement"],
+        ),
         schema::step("placement/schema", "placement"),
         shape::serving(
             "placement/running",
             "the placement API answers",
-            Running {
-                service: "placement",
-                files: CONFIG,
-            },
+            "placement",
             Api {
                 port: 8778,
                 path: "/",

@@ -11,7 +11,6 @@ use super::shape;
 use crate::files::{self, Ownership};
 use crate::node::{BROKER_USER, Node};
 use crate::resource::amqp::{self, Login};
-use crate::resource::unit::Running;
 use crate::resource::{broker, config};
 use crate::step::{Check, Step};
 use crate::users;
@@ -21,12 +20,6 @@ const USER: &str = BROKER_USER;
 /// Where the broker listens, on the controller.
 pub(super) const PORT: u16 = 5672;
 const DEFINITIONS: &str = "/etc/rabbitmq/definitions.json";
-const RENDERED: &[&str] = &["/etc/rabbitmq/rabbitmq.conf"];
-const CONFIG: &[&str] = &[
-    "/etc/rabbitmq/rabbitmq.conf",
-    "/etc/rabbitmq/rabbitmq-env.conf",
-    DEFINITIONS,
-];
 
 pub(super) fn steps() -> Vec<Step> {
     vec![
@@ -43,23 +36,16 @@ pub(super) fn steps() -> Vec<Step> {
                     "{DEFINITIONS} differs from what it should be"
                 )));
             }
-            config::check(context, RENDERED)
+            config::check(context, &config::of_services(context, &["rabbitmq"])?)
         })
         .apply(|context| {
             let (text, ownership) = definitions(context)?;
             files::replace(Path::new(DEFINITIONS), text.as_bytes(), ownership)?;
-            config::write(context, RENDERED)
+            config::write(context, &config::of_services(context, &["rabbitmq"])?)
         }),
-        shape::running(
-            "rabbitmq/running",
-            "the broker runs",
-            Running {
-                service: "rabbitmq",
-                files: CONFIG,
-            },
-        )
-        .needs(["rabbitmq/config", "base/hostname"])
-        .weight(60),
+        shape::running("rabbitmq/running", "the broker runs", "rabbitmq")
+            .needs(["rabbitmq/config", "base/hostname"])
+            .weight(60),
         Step::new(
             "rabbitmq/account",
             "the broker lets the services in, and nobody as guest",

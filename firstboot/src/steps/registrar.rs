@@ -6,7 +6,6 @@ use super::shape;
 use crate::members::Store;
 use crate::paths;
 use crate::registrar::accounts;
-use crate::resource::unit::Running;
 use crate::step::{Check, Step};
 
 pub(super) fn steps() -> Vec<Step> {
@@ -31,17 +30,9 @@ pub(super) fn steps() -> Vec<Step> {
                 None => Ok(()),
             }
         }),
-        shape::running(
-            "registrar/running",
-            "computes can join",
-            Running {
-                service: "registrar",
-                // Its certificate and its tokens come with the seed.
-                files: &[paths::NODE_CONFIG],
-            },
-        )
-        // It answers with accounts at the broker; everything else it waits for by itself.
-        .needs(["rabbitmq/account", "firewall/running", "base/hostname"])
-        .hint("read `journalctl -u cellboot-registrar`"),
+        shape::running("registrar/running", "computes can join", "registrar")
+            // It answers with accounts at the broker; everything else it waits for by itself.
+            .needs(["rabbitmq/account", "firewall/running", "base/hostname"])
+            .hint("read `journalctl -u cellboot-registrar`"),
     ]
 }

@@ -3,15 +3,18 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::resource::unit::Running;
-use crate::resource::{config, http};
+use crate::resource::{config, http, unit};
 use crate::step::{Context, Step};
 
 /// How long a service may take to answer its first request: every one of them is a Python program
 /// that loads for a minute and more where the processor is emulated.
 pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(900);
 
-/// A step that renders configuration files.
+const MISFIT: &str =
+    "a value in site.toml does not fit; correct it, make the seed again and power on again";
+const READ_LOG: &str = "read the service's own log below /var/log, and `journalctl -u` of its unit";
+
+/// A step that renders these files.
 pub(super) fn rendered(
     name: &'static str,
     summary: &'static str,
@@ -19,39 +22,50 @@ pub(super) fn rendered(
 ) -> Step {
     Step::new(name, summary)
         .needs(["base/preflight"])
-        .hint(
-            "a value in site.toml does not fit; correct it, make the seed again and power on again",
-        )
+        .hint(MISFIT)
         .check(|context| config::check(context, paths))
         .apply(|context| config::write(context, paths))
 }
 
-/// A step that keeps a service running with the files it reads.
-pub(super) fn running(name: &'static str, summary: &'static str, service: Running) -> Step {
+/// A step that renders what of these services' files comes from templates.
+pub(super) fn configured(
+    name: &'static str,
+    summary: &'static str,
+    services: &'static [&'static str],
+) -> Step {
     Step::new(name, summary)
-        .hint("read the service's own log below /var/log, and `journalctl -u` of its unit")
-        .check(move |context| service.check(context))
-        .apply(move |context| service.start(context))
+        .needs(["base/preflight"])
+        .hint(MISFIT)
+        .check(|context| config::check(context, &config::of_services(context, services)?))
+        .apply(|context| config::write(context, &config::of_services(context, services)?))
+}
+
+/// A step that keeps a service of the platform's table running with the files it reads.
+pub(super) fn running(name: &'static str, summary: &'static str, service: &'static str) -> Step {
+    Step::new(name, summary)
+        .hint(READ_LOG)
+        .check(move |context| unit::check(service, context))
+        .apply(move |context| unit::start(service, context))
 }
 
 /// Like [`running`], for a service that is ready only when its API answers.
 pub(super) fn serving(
     name: &'static str,
     summary: &'static str,
-    service: Running,
+    service: &'static str,
     api: Api,
 ) -> Step {
     Step::new(name, summary)
-        .hint("read the service's own log below /var/log, and `journalctl -u` of its unit")
+        .hint(READ_LOG)
         .check(move |context| {
-            let state = service.check(context)?;
+            let state = unit::check(service, context)?;
             if matches!(state, crate::step::Check::Done) {
                 api.wait(context)?;
             }
             Ok(state)
         })
         .apply(move |context| {
-            service.start(context)?;
+            unit::start(service, context)?;
             api.wait(context)
         })
 }

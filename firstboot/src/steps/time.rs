@@ -5,23 +5,20 @@ use anyhow::Result;
 use super::shape;
 use crate::cmd::Cmd;
 use crate::node::Node;
-use crate::resource::unit::Running;
 use crate::step::{Check, Step};
-
-const CONFIG: &[&str] = &["/etc/chrony/chrony.conf"];
 
 pub(super) fn steps() -> Vec<Step> {
     vec![
-        shape::rendered("chrony/config", "the time servers are the site's", CONFIG),
-        shape::running(
-            "chrony/running",
-            "the clock is being kept",
-            Running {
-                service: "chrony",
-                files: CONFIG,
-            },
-        )
-        .needs(["chrony/config", "base/hostname", "base/resolver"]),
+        shape::configured(
+            "chrony/config",
+            "the time servers are the site's",
+            &["chrony"],
+        ),
+        shape::running("chrony/running", "the clock is being kept", "chrony").needs([
+            "chrony/config",
+            "base/hostname",
+            "base/resolver",
+        ]),
         Step::new("chrony/sources", "a time server was heard")
             .needs(["chrony/running"])
             .hint("let the node reach one of site.ntp_servers on UDP port 123")

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use firstboot::overlay::Overlay;
+use firstboot::overlay::{Entry, Overlay};
 use firstboot::platform::Platform;
 
 fn tree(name: &str) -> PathBuf {
@@ -30,6 +30,11 @@ fn files(directory: &Path, root: &Path, found: &mut BTreeSet<PathBuf>) {
     }
 }
 
+/// Where the tree has what the entry lays down.
+fn source(entry: &Entry) -> &PathBuf {
+    entry.source.as_ref().unwrap_or(&entry.path)
+}
+
 #[test]
 fn every_file_has_one_entry_and_every_entry_a_file() {
     for name in ["common", "controller", "compute"] {
@@ -37,8 +42,9 @@ fn every_file_has_one_entry_and_every_entry_a_file() {
         let mut found = BTreeSet::new();
         files(&root, &root, &mut found);
         let entries = catalogue(&root).files;
-        let listed: BTreeSet<_> = entries.iter().map(|entry| entry.path.clone()).collect();
-        assert_eq!(listed, found, "{name}");
+        let sources = entries.iter().map(|entry| source(entry).clone());
+        assert_eq!(sources.collect::<BTreeSet<_>>(), found, "{name}");
+        let listed: BTreeSet<_> = entries.iter().map(|entry| &entry.path).collect();
         assert_eq!(listed.len(), entries.len(), "{name} lists a file twice");
     }
 }
@@ -48,7 +54,7 @@ fn a_template_with_a_secret_is_closed_to_others() {
     for name in ["common", "controller", "compute"] {
         let root = tree(name);
         for entry in catalogue(&root).files {
-            let inside = entry.path.strip_prefix("/").unwrap();
+            let inside = source(&entry).strip_prefix("/").unwrap();
             let template = root.join(format!("{}.j2", inside.display()));
             let Ok(text) = fs::read_to_string(&template) else {
                 continue;

@@ -1,0 +1,150 @@
+//! `cellboot build` on the platform whose images an installer makes, from the mirror to the manifest.
+//! Mirror and installer are stand-ins; everything between them is the program itself.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use cellboot::disk::export::{self, Format};
+use cellboot::disk::grub::BootFiles;
+use cellboot::disk::image::Disk;
+use cellboot::disk::{derived_uuid, ext4};
+use cellboot::inspect;
+use cellboot::inspect::report::Report;
+use firstboot::cmd::Cmd;
+use firstboot::files::{Ownership, replace};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::{directory, installer};
+
+#[allow(dead_code, reason = "the tests of downloads use the rest of it")]
+#[path = "../it/mirror/stand_in.rs"]
+mod stand_in;
+
+use stand_in::Mirror;
+
+/// What an installation would have made, as far as an image is judged by it.
+const TREE: [(&str, &str); 8] = [
+    ("boot/vmlinuz-5.14.0-1.el9.x86_64", "kernel"),
+    ("boot/initramfs-5.14.0-1.el9.x86_64.img", "initramfs"),
+    (
+        "boot/loader/entries/0-5.14.0-1.el9.x86_64.conf",
+        "title CentOS Stream 9\nversion 5.14.0-1.el9.x86_64\n\
+         linux /boot/vmlinuz-5.14.0-1.el9.x86_64\ninitrd /boot/initramfs-5.14.0-1.el9.x86_64.img\n",
+    ),
+    ("etc/machine-id", ""),
+    ("etc/passwd", "root:x:0:0::/root:/bin/bash\n"),
+    ("etc/shadow", "root:!!:1::::::\n"),
+    ("usr/lib/os-release", "PRETTY_NAME=\"CentOS Stream 9\"\n"),
+    (
+        "usr/share/cellboot/packages.tsv",
+        "openstack-nova-compute\t1:27.5.1-1.el9s\tnoarch\topenstack-nova-27.5.1-1.el9s.src.rpm\n",
+    ),
+];
+
+#[test]
+#[ignore = "needs QEMU and a compiled agent: make test"]
+fn an_image_is_installed_judged_and_described() {
+    let guest = installer::guest();
+    let work = directory().join("installed");
+    let _ = fs::remove_dir_all(&work);
+    fs::create_dir_all(&work).unwrap();
+    let mirror = Mirror::plain();
+    let read = |name: &str| fs::read(guest.join(name)).unwrap();
+    let stage2 = compressed(&disk(&work));
+    mirror.tree(&read("vmlinuz"), &read("initramfs"), &stage2);
+    let main = format!("http://{}/9-stream", mirror.address);
+    let site = site(&work, &main);
+    let build = || {
+        let output = Cmd::new(env!("CARGO_BIN_EXE_cellboot"))
+            .args(["build", "--role", "compute", "--site", &site])
+            .arg("--out")
+            .path(work.join("out"))
+            .arg("--cache")
+            .path(work.join("cache"))
+            .directory(env!("CARGO_MANIFEST_DIR"))
+            .any_status()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        text
+    };
+    println!("{}", build());
+
+    let out = work.join("out/centos-stream-9");
+    let image = inspect::open(&out.join("compute.qcow2")).unwrap();
+    let report = Report::of(&image).unwrap();
+    assert_eq!(report.system.as_deref(), Some("CentOS Stream 9"));
+    assert_eq!(
+        report.kernel.as_deref(),
+        Some("/boot/vmlinuz-5.14.0-1.el9.x86_64")
+    );
+    let packages = &report.packages;
+    assert_eq!(packages[0].name, "openstack-nova-compute");
+    let version = report.agent.unwrap().version;
+    assert_eq!(version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
+    for path in [
+        "/usr/share/cellboot/templates/etc/firewalld/zones/public.xml.j2",
+        "/etc/libvirt/virtqemud.conf",
+    ] {
+        assert!(image.entry(path).unwrap().is_some(), "{path}");
+    }
+    let bill = fs::read_to_string(out.join("compute.spdx.json")).unwrap();
+    assert!(bill.contains("pkg:rpm/centos/openstack-nova-compute@27.5.1-1.el9s"));
+    assert!(out.join("seeds/compute1.img").is_file());
+    let verified = Cmd::new(env!("CARGO_BIN_EXE_cellboot"));
+    verified.arg("verify").path(&out).run().unwrap();
+
+    // Nothing is asked of the mirror when everything is there.
+    mirror.requests();
+    build();
+    assert_eq!(mirror.requests(), [""; 0]);
+}
+
+/// The disk, raw.
+fn disk(work: &Path) -> Vec<u8> {
+    let tree = work.join("tree");
+    for (path, text) in TREE {
+        replace(&tree.join(path), text.as_bytes(), Ownership::mode(0o644)).unwrap();
+    }
+    let root = work.join("root.ext4");
+    let uuid = derived_uuid(&["installed"]);
+    let shape = ext4::Shape {
+        uuid,
+        label: "root".to_owned(),
+        slack_bytes: 64 << 20,
+    };
+    ext4::make(&|cmd: Cmd| cmd, &tree, &root, &shape).unwrap();
+    let mut boot_img = vec![0xeb; 512];
+    boot_img[510..].copy_from_slice(&[0x55, 0xaa]);
+    // Nothing here boots them.
+    let boot = BootFiles {
+        boot_img,
+        core_img: vec![1; 3000],
+        efi: vec![2; 100_000],
+    };
+    let disk = Disk::new(&root, uuid, &boot, 1).unwrap();
+    let raw = work.join("disk.raw");
+    export::write(&disk, Format::Raw, &raw).unwrap();
+    fs::read(raw).unwrap()
+}
+
+fn compressed(bytes: &[u8]) -> Vec<u8> {
+    let mut compressor = GzEncoder::new(Vec::new(), Compression::fast());
+    compressor.write_all(bytes).unwrap();
+    compressor.finish().unwrap()
+}
+
+/// The site of these tests, with the stand-in for its mirror.
+fn site(work: &Path, main: &str) -> String {
+    super::site();
+    let text = fs::read_to_string(directory().join("site.toml")).unwrap();
+    let open = "name = \"auto\"\n";
+    assert!(text.contains(open), "{text}");
+    let pinned = format!("name = \"centos-stream-9\"\nmirrors = {{ main = {main:?} }}\n");
+    let path = work.join("site.toml");
+    let text = text.replace(open, &pinned);
+    replace(&path, text.as_bytes(), Ownership::mode(0o644)).unwrap();
+    path.to_string_lossy().into_owned()
+}
