@@ -9,6 +9,9 @@ CUTS ?= 10
 CELLBOOT := target/release/cellboot
 # What tests run with and is not ours: a client of OpenStack, the grammar of kickstarts.
 VENV := target/vm/venv
+# The code of the OpenStack releases, as far as it defines options of configuration files.
+RELEASES := target/options/venv
+PIP := bin/pip install --quiet --disable-pip-version-check
 # What a build and the lab run, besides what every Debian has: the file, then the package.
 HOST_TOOLS := curl:curl mmdebstrap:mmdebstrap newuidmap:uidmap mke2fs:e2fsprogs qemu-img:qemu-utils \
 	qemu-system-x86_64:qemu-system-x86 vde_switch:vde-switch ssh:openssh-client
@@ -38,7 +41,7 @@ check: host-tools ## format, lints and the tests that need no machine
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	cargo test --workspace --quiet
 
-test: host-tools check images $(VENV) ## every test, boots of the images in QEMU included
+test: host-tools check images $(VENV) $(RELEASES) ## every test, boots of the images in QEMU included
 	@$(MAKE) --no-print-directory host-tools HOST_TOOLS=shellcheck:shellcheck
 	cargo test --test it -- --ignored --nocapture
 	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture --skip soak::
@@ -53,8 +56,20 @@ bench: images ## measure builds and the first boot, as ratios
 $(VENV): tests/vm/requirements.txt
 	rm -rf $(VENV)
 	python3 -m venv $(VENV) || { $(SUDO) apt-get install -qq -y python3-venv && python3 -m venv $(VENV); }
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	$(VENV)/$(PIP) --requirement $<
 	touch $(VENV)
+
+$(RELEASES): tests/options/antelope.txt tests/options/zed.txt $(VENV)
+	rm -rf $(RELEASES) target/options/zed
+	python3 -m venv $(RELEASES)
+	$(RELEASES)/$(PIP) --no-deps --requirement $<
+	$(RELEASES)/$(PIP) --no-deps --target target/options/zed --requirement tests/options/zed.txt
+	touch $(RELEASES)
+
+options: $(RELEASES) ## write anew what `cellboot check` knows of the options of each release
+	$(RELEASES)/bin/python tests/options/options.py catalogue >src/site/options/antelope.txt
+	PYTHONPATH=target/options/zed $(RELEASES)/bin/python tests/options/options.py catalogue \
+		>src/site/options/zed.txt
 
 docs: $(CELLBOOT) ## write man pages, shell completions and the reference of site.toml
 	@$(CELLBOOT) reference
@@ -101,4 +116,4 @@ $(CELLBOOT): FORCE
 	@cargo build --release --locked --quiet --package cellboot
 
 FORCE:
-.PHONY: help images seeds lab doctor check test soak bench docs install clean host-tools FORCE
+.PHONY: help images seeds lab doctor check test soak bench options docs install clean host-tools FORCE

@@ -10,6 +10,7 @@ use firstboot::config::{Identify, NameFrom, Overrides, ProviderKind, Role};
 use ipnet::Ipv4Net;
 use toml::de::DeTable;
 
+use super::overrides::Overridden;
 use super::reader::{Located, Reader, Section};
 use super::{
     Management, Node, PlatformChoice, Provider, SHARED_SEED, Shared, Site, overrides, ssh, value,
@@ -36,6 +37,8 @@ pub(super) struct Draft {
     pub(super) token_days: Option<Located<u64>>,
     pub(super) disk_size_gib: Option<Located<u64>>,
     pub(super) overrides: Overrides,
+    /// Where each of them is.
+    pub(super) overridden: Vec<Located<Overridden>>,
 }
 
 /// One node as it was read.
@@ -91,6 +94,7 @@ impl Draft {
         let provider = read_provider(reader, root);
         let interface = provider.as_ref().and_then(|p| p.interface.clone());
         let (nodes, shared) = read_nodes(reader, root, interface.as_ref());
+        let (overrides, overridden) = overrides::read(reader, root);
         Self {
             name: site.text(reader, "name", value::label),
             region: site.text(reader, "region", value::label),
@@ -113,7 +117,8 @@ impl Draft {
             authorized_keys: ssh::read(reader, ssh, directory),
             token_days: join.number(reader, "token_days", 1..=365),
             disk_size_gib: image.number(reader, "disk_size_gib", 10..=16384),
-            overrides: overrides::read(reader, root),
+            overrides,
+            overridden,
         }
     }
 

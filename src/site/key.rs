@@ -121,7 +121,8 @@ pub const TABLES: [Table; 13] = [
         "[override.SERVICE.SECTION]",
         false,
         "Options that the site sets itself in a service's configuration file. They win over what \
-         cellboot writes; nobody checks that the service still works with them. SERVICE is one of \
+         cellboot writes; one that its release does not have is refused (of releases after Antelope \
+         none is known), and nobody checks that the service still works with them. SERVICE is one of \
          `keystone`, `glance`, `placement`, `nova`, `neutron`, `ml2`, `openvswitch_agent`, \
          `l3_agent`, `dhcp_agent`, `metadata_agent`; SECTION is a section of its file, such as \
          `DEFAULT`.",

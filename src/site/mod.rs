@@ -11,6 +11,7 @@ mod check;
 mod draft;
 
 pub mod key;
+mod options;
 mod overrides;
 mod problem;
 mod reader;

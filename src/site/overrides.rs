@@ -6,19 +6,31 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::key::SERVICES;
 use super::problem::Problem;
-use super::reader::{Reader, describe, option_text};
+use super::reader::{Located, Reader, describe, option_text};
 use super::suggest;
 
 const SHAPE: &str = "[override.SERVICE.SECTION] and below it OPTION = VALUE";
 
-/// Reads the options; writes down services that are not known and values that no option has.
-pub(super) fn read(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Overrides {
-    let mut overrides = Overrides::new();
+/// An option that a site sets itself, by its names.
+#[derive(Debug)]
+pub(super) struct Overridden {
+    pub(super) service: String,
+    pub(super) section: String,
+    pub(super) option: String,
+}
+
+/// Reads the options and where each is; writes down services that are not known and values that no
+/// option has.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    root: &DeTable<'_>,
+) -> (Overrides, Vec<Located<Overridden>>) {
+    let (mut overrides, mut places) = (Overrides::new(), Vec::new());
     let Some((key, value)) = root.get_key_value("override") else {
-        return overrides;
+        return (overrides, places);
     };
     let Some(services) = table(reader, key, value, "override") else {
-        return overrides;
+        return (overrides, places);
     };
     for (service, value) in services {
         let name: &str = service.get_ref();
@@ -49,6 +61,15 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Overrides {
             for (option, value) in options {
                 let path = format!("{path}.{}", option.get_ref());
                 check_name(reader, option, &path);
+                places.push(Located {
+                    value: Overridden {
+                        service: name.to_owned(),
+                        section: section.get_ref().to_string(),
+                        option: option.get_ref().to_string(),
+                    },
+                    line: reader.line(option.span().start),
+                    key: path.clone(),
+                });
                 match option_text(value.get_ref()) {
                     Ok(text) => {
                         let sections = overrides.entry(name.to_owned()).or_default();
@@ -67,7 +88,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Overrides {
             }
         }
     }
-    overrides
+    (overrides, places)
 }
 
 fn table<'t>(

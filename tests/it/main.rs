@@ -9,6 +9,7 @@ mod build;
 mod disk;
 mod kickstart;
 mod mirror;
+mod options;
 mod seed;
 mod site;
 

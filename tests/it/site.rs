@@ -274,6 +274,35 @@ fn wrong_types_services_and_releases() {
 }
 
 #[test]
+fn an_option_that_no_release_of_the_site_has_is_refused_with_what_was_meant() {
+    let wrong = "[override.nova.DEFAULT]\ncpu_alocation_ratio = 4\n\
+                 [override.openvswitch_agent.vxlan]\nlocal_ip = \"10.0.0.1\"\n\
+                 [override.glance.file]\nfilesystem_store_file_perm = 0\n";
+    let at = |release: &str, line: usize| {
+        [
+            format!(
+                "{}: override.nova.DEFAULT.cpu_alocation_ratio: nova of {release} has no such \
+                 option in [DEFAULT]; expected an option of the release; did you mean \
+                 cpu_allocation_ratio?",
+                line + 1
+            ),
+            format!(
+                "{}: override.openvswitch_agent.vxlan.local_ip: openvswitch_agent of {release} has \
+                 no section [vxlan]; expected an option of the release; [ovs] has it: write it \
+                 below [override.openvswitch_agent.ovs]",
+                line + 3
+            ),
+        ]
+    };
+    assert_eq!(problems(wrong), at("antelope", 5));
+    let zed = "platform = { name = \"debian-12\" }\n";
+    assert_eq!(problems(&format!("{zed}{wrong}")), at("zed", 6));
+    // Nobody looked through this release.
+    let epoxy = "platform = { name = \"centos-stream-9\", release = \"epoxy\" }\n";
+    assert_eq!(problems(&format!("{epoxy}{wrong}")), [""; 0]);
+}
+
+#[test]
 fn init_writes_a_good_site_once() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();

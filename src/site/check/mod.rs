@@ -6,6 +6,7 @@
 mod addresses;
 mod interfaces;
 mod names;
+mod options;
 mod platform;
 
 use super::draft::Draft;
@@ -17,5 +18,6 @@ pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
     problems.extend(addresses::problems(draft));
     problems.extend(interfaces::problems(draft));
     problems.extend(platform::problems(draft));
+    problems.extend(options::problems(draft));
     problems
 }

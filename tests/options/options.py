@@ -1,0 +1,170 @@
+"""What the services of a release take for their configuration, by their own definitions.
+
+    options.py catalogue           every option, as `cellboot check` reads it
+    options.py judge DIR           judges each DIR/*/SERVICE.conf: names and values
+    options.py misfits SERVICE FILE...
+                                   the values alone that no option takes
+
+Run by the Python of a virtual environment that has the release (the pins beside this file).
+"""
+
+import collections
+import copy
+import json
+import pathlib
+import subprocess
+import sys
+
+from keystoneauth1 import loading
+from oslo_config import cfg, generator
+
+OSLO = ("oslo.log", "oslo.policy", "oslo.middleware")
+TALKING = (
+    *OSLO, "keystonemiddleware.auth_token", "oslo.cache", "oslo.concurrency", "oslo.db",
+    "oslo.db.concurrency", "oslo.messaging", "oslo.reports", "oslo.service.periodic_task",
+    "oslo.service.service", "oslo.service.sslutils", "oslo.service.wsgi",
+)
+# By the names of `[override.SERVICE]`: what each service's own sample configuration is made from.
+NAMESPACES = {
+    "keystone": (*TALKING, "keystone", "osprofiler"),
+    "glance": (
+        *TALKING, "castellan.config", "glance", "glance.api", "glance.cache", "glance.multi_store",
+        "glance.store", "oslo.limit", "oslo.versionedobjects", "osprofiler",
+    ),
+    "placement": (*OSLO, "keystonemiddleware.auth_token", "placement.conf"),
+    "nova": (
+        *TALKING, "castellan.config", "nova.conf", "os_brick", "os_vif", "oslo.limit",
+        "oslo.privsep", "oslo.versionedobjects", "osprofiler",
+    ),
+    "neutron": (
+        *TALKING, "designate.auth", "ironic.auth", "neutron", "neutron.agent", "neutron.base.agent",
+        "neutron.db", "neutron.experimental", "neutron.extensions", "nova.auth", "oslo.privsep",
+        "placement.auth",
+    ),
+    "ml2": ("neutron.ml2", "oslo.log"),
+    "openvswitch_agent": ("neutron.agent", "neutron.ml2.ovs.agent", "oslo.log", "oslo.privsep"),
+    "l3_agent": ("neutron.az.agent", "neutron.base.agent", "neutron.l3.agent", "oslo.log"),
+    "dhcp_agent": ("neutron.az.agent", "neutron.base.agent", "neutron.dhcp.agent", "oslo.log"),
+    "metadata_agent": ("neutron.metadata.agent", "oslo.cache", "oslo.log"),
+}
+# Sections whose names a configuration makes up: of which they are another.
+COPIES = {("glance", "file"): "glance_store"}
+BIN = pathlib.Path(sys.executable).parent
+
+
+def tool(name: str, *arguments: str) -> subprocess.CompletedProcess:
+    command = [BIN / name, *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def namespaces(service: str) -> list[str]:
+    return [f"--namespace={name}" for name in NAMESPACES[service]]
+
+
+def described(service: str) -> dict:
+    done = tool("oslo-config-generator", "--format", "json", *namespaces(service))
+    if done.returncode != 0:
+        sys.exit(f"oslo-config-generator, {service}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def catalogue() -> None:
+    """A line for each section: service, section, its options; `old>section.new` was renamed."""
+    for service in NAMESPACES:
+        told = described(service)
+        sections = collections.defaultdict(set)
+        for section, group in told["options"].items():
+            for option in group["opts"]:
+                sections[section].add(option["dest"].replace("-", "_"))
+        for section, renamed in told["deprecated_options"].items():
+            for option in renamed:
+                name = option["name"].replace("-", "_")
+                if name not in sections[section]:
+                    target = f"{option['replacement_group']}.{option['replacement_name']}"
+                    sections[section].add(f"{name}>{target.replace('-', '_')}")
+        for (owner, copy), original in COPIES.items():
+            if owner == service:
+                sections[copy] = sections[original]
+        if "keystonemiddleware.auth_token" in NAMESPACES[service]:
+            # The login's own options depend on its type, so that no list has them.
+            login = loading.get_auth_plugin_conf_options("password")
+            sections["keystone_authtoken"] |= {option.dest.replace("-", "_") for option in login}
+        for section in sorted(sections):
+            if sections[section]:
+                print(service, section, *sorted(sections[section]))
+
+
+def misfits(service: str, file: pathlib.Path) -> list[str]:
+    """Values that are not of their option's type, or not among its choices."""
+    conf = cfg.ConfigOpts()
+    known = []
+    for _, groups in generator._list_opts(NAMESPACES[service]):
+        for group, options in groups:
+            name = getattr(group, "name", group)
+            name = None if name == "DEFAULT" else name
+            for option in options:
+                option = copy.copy(option)
+                # What must be given is given where it is used.
+                option.required = False
+                try:
+                    conf.register_opt(option, group=name)
+                except cfg.DuplicateOptError:
+                    continue
+                known.append((name or "DEFAULT", option.dest))
+    given = {}
+    cfg.ConfigParser(str(file), given).parse()
+    conf([], project="judged", default_config_files=[str(file)], default_config_dirs=[])
+    wrong = []
+    for section, name in known:
+        if name not in given.get(section, {}):
+            continue
+        try:
+            conf[name] if section == "DEFAULT" else conf[section][name]
+        except (cfg.ConfigFileValueError, cfg.NoSuchOptError) as error:
+            wrong.append(f"{file}: {section}/{name}: {error}\n")
+    return wrong
+
+
+def judge(directory: pathlib.Path) -> None:
+    """Each text once: the files of most sites differ in few."""
+    files = collections.defaultdict(dict)
+    for file in sorted(directory.glob("*/*")):
+        service = file.name.split(".")[0]
+        files[service].setdefault(file.read_bytes(), file)
+    judged, complaints = 0, []
+    for service, texts in files.items():
+        dynamic = [f"--exclude-group={group}" for owner, group in COPIES if owner == service]
+        for file in texts.values():
+            done = tool(
+                "oslo-config-validator", *namespaces(service), *dynamic, "--fatal-warnings",
+                f"--input-file={file}",
+            )
+            # What it says about the lists of options is no fault of the file.
+            noise = ("INFO", "WARNING:oslo_config.generator:", "WARNING:stevedore")
+            said = [line for line in done.stderr.splitlines() if not line.startswith(noise)]
+            if done.returncode != 0 and not said:
+                said = [f"oslo-config-validator ended with {done.returncode}: {done.stdout}"]
+            complaints += [f"{file.relative_to(directory)}: {line}" for line in said]
+        # By a process of its own: what defines options keeps them in one place for all.
+        done = tool("python", __file__, "misfits", service, *map(str, texts.values()))
+        complaints += done.stdout.splitlines()
+        if done.returncode != 0:
+            complaints.append(f"{service}: {done.stderr.strip()}")
+        judged += len(texts)
+    for line in complaints:
+        print(line)
+    print(f"{judged} files judged, {len(complaints)} complaints")
+    sys.exit(bool(complaints) or not judged)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["catalogue"]:
+            catalogue()
+        case ["judge", path]:
+            judge(pathlib.Path(path))
+        case ["misfits", service, *files]:
+            for file in files:
+                print(*misfits(service, pathlib.Path(file)), sep="", end="")
+        case _:
+            sys.exit(__doc__)
