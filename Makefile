@@ -12,10 +12,14 @@ VENV := target/vm/venv
 # The code of the OpenStack releases, as far as it defines options of configuration files.
 RELEASES := target/options/venv
 PIP := bin/pip install --quiet --disable-pip-version-check
-# What a build and the lab run, besides what every Debian has: the file, then the package.
+# What a build and the lab run, besides what every Debian has: the program or the file, then the
+# package.
 HOST_TOOLS := curl:curl mmdebstrap:mmdebstrap newuidmap:uidmap mke2fs:e2fsprogs qemu-img:qemu-utils \
-	qemu-system-x86_64:qemu-system-x86 vde_switch:vde-switch ssh:openssh-client
-OVMF := /usr/share/OVMF/OVMF_CODE_4M.fd
+	qemu-system-x86_64:qemu-system-x86 vde_switch:vde-switch ssh:openssh-client \
+	/usr/share/OVMF/OVMF_CODE_4M.fd:ovmf
+# What only tests run: judges of what is written for others, the boot loader of a medium.
+TEST_TOOLS := shellcheck:shellcheck virt-xml-validate:libvirt-clients xmllint:libxml2-utils \
+	bmaptool:bmap-tools zstd:zstd /usr/lib/systemd/boot/efi/systemd-bootx64.efi:systemd-boot-efi
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
@@ -42,7 +46,7 @@ check: host-tools ## format, lints and the tests that need no machine
 	cargo test --workspace --quiet
 
 test: host-tools check images $(VENV) $(RELEASES) ## every test, boots of the images in QEMU included
-	@$(MAKE) --no-print-directory host-tools HOST_TOOLS=shellcheck:shellcheck
+	@$(MAKE) --no-print-directory host-tools HOST_TOOLS="$(TEST_TOOLS)"
 	cargo test --test it -- --ignored --nocapture
 	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture --skip soak::
 
@@ -101,9 +105,9 @@ host-tools: ## install the programs this host lacks (as root, or with sudo)
 	@for round in 1 2 3; do \
 		missing=""; \
 		for tool in $(HOST_TOOLS); do \
-			PATH="$$PATH:/usr/sbin:/sbin" command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
+			[ -e "$${tool%%:*}" ] || PATH="$$PATH:/usr/sbin:/sbin" command -v $${tool%%:*} >/dev/null || \
+				missing="$$missing $${tool##*:}"; \
 		done; \
-		[ -e $(OVMF) ] || missing="$$missing ovmf"; \
 		[ -n "$$missing" ] || exit 0; \
 		command -v apt-get >/dev/null && [ $$round != 3 ] || { echo "install these first:$$missing" >&2; exit 3; }; \
 		echo "installing$$missing"; \

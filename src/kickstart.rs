@@ -16,8 +16,8 @@ use serde_json::json;
 use crate::overlay;
 use crate::site::Site;
 
-/// The disk that is installed to, as udev names it after its serial number.
-const DISK: &str = "/dev/disk/by-id/virtio-target";
+/// The disk of an image, as udev names it after its serial number.
+const IMAGE_DISK: &str = "/dev/disk/by-id/virtio-target";
 /// Label of the volume that carries the kickstart, the overlay and the agent.
 pub const VOLUME: &str = "CELLBOOT";
 const TEMPLATE: &str = "image.ks.j2";
@@ -55,6 +55,20 @@ impl Mirrors {
     }
 }
 
+/// What is installed to.
+#[derive(Debug, Clone, Copy)]
+pub enum Destination<'a> {
+    /// The disk that an image is made of, in a machine of the builder's.
+    Image,
+    /// A disk of the machine that boots a medium, which may have the machine's seed.
+    Machine {
+        /// The disk, or the only one that there is.
+        disk: Option<&'a str>,
+        /// Whether a seed comes with it.
+        seed: bool,
+    },
+}
+
 /// What is installed.
 #[derive(Debug, Clone, Copy)]
 pub struct Kickstart<'a> {
@@ -68,6 +82,8 @@ pub struct Kickstart<'a> {
     pub mirrors: &'a Mirrors,
     /// The overlay of the role.
     pub overlay: &'a overlay::Files,
+    /// And to what.
+    pub destination: Destination<'a>,
 }
 
 #[derive(Serialize)]
@@ -114,6 +130,10 @@ impl Kickstart<'_> {
         let runs = platform.build.commands.iter();
         let runs = runs.filter(|run| run.roles.contains(&self.role));
         let commands: Vec<String> = runs.map(|run| shell_line(&run.command)).collect();
+        let (disk, seed) = match self.destination {
+            Destination::Image => (Some(IMAGE_DISK), false),
+            Destination::Machine { disk, seed } => (disk, seed),
+        };
         let environment = render::environment(templates)?;
         let variables = Value::from(Serde(json!({
             "title": platform.title,
@@ -121,7 +141,8 @@ impl Kickstart<'_> {
             "release": self.release,
             "installer": self.mirrors.url(Address::Main, &tree.installer),
             "repositories": repositories,
-            "disk": DISK,
+            "disk": disk,
+            "seed": seed,
             "volume": VOLUME,
             "packages": packages.concat(),
             "enable": platform.build.enable,

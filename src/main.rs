@@ -35,6 +35,8 @@ enum Verb {
     Seed(verbs::seed::Arguments),
     /// Print the kickstart that installs a role's image of CentOS Stream
     Kickstart(verbs::kickstart::Arguments),
+    /// Write a medium that installs CentOS Stream on a machine by itself
+    Media(verbs::media::Arguments),
     /// Boot the built images as a cell on this machine
     Lab(verbs::lab::Arguments),
     /// Check what this host has and lacks, each with its fix
@@ -43,7 +45,9 @@ enum Verb {
     Inspect(verbs::inspect::Arguments),
     /// Check built images: checksums, manifest, boot loaders, and that they hold no secret
     Verify(verbs::verify::Arguments),
-    /// Write an image in another format
+    /// Write an image and a node's seed onto a disk
+    Write(verbs::write::Arguments),
+    /// Write an image in another format, or everything for libvirt, Proxmox, metal or OpenStack
     Export(verbs::export::Arguments),
     /// Write man pages and shell completions
     #[command(hide = true)]
@@ -62,10 +66,12 @@ fn main() -> ExitCode {
         Verb::Build(arguments) => verbs::build::run(arguments),
         Verb::Seed(arguments) => verbs::seed::run(arguments),
         Verb::Kickstart(arguments) => verbs::kickstart::run(arguments),
+        Verb::Media(arguments) => verbs::media::run(arguments),
         Verb::Lab(arguments) => verbs::lab::run(arguments),
         Verb::Doctor(arguments) => verbs::doctor::run(arguments),
         Verb::Inspect(arguments) => verbs::inspect::run(arguments),
         Verb::Verify(arguments) => verbs::verify::run(arguments),
+        Verb::Write(arguments) => verbs::write::run(arguments),
         Verb::Export(arguments) => verbs::export::run(arguments),
         Verb::Reference(arguments) => {
             verbs::reference::run(arguments, <Cli as clap::CommandFactory>::command())

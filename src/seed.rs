@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use firstboot::config::Role;
+use firstboot::files::{Ownership, replace};
 use firstboot::platform::Platform;
 use firstboot::volume::Volume;
 
@@ -13,8 +14,36 @@ use crate::keys::Keys;
 use crate::membership::Membership;
 use crate::site::{SHARED_SEED, Site};
 
-/// Writes the seeds of some nodes, or of all when none is named, to `directory/NODE.img`. That
-/// which computes share goes by [`SHARED_SEED`].
+/// What carries a seed to its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Carrier {
+    /// A FAT volume labelled CIDATA: NODE.img
+    Volume,
+    /// A config drive, labelled config-2: NODE-config-2.img
+    ConfigDrive,
+    /// Three files, as Proxmox's --cicustom takes them: NODE.user-data, NODE.meta-data,
+    /// NODE.network-config
+    Files,
+}
+
+impl Carrier {
+    /// The files of a seed: what their names end in after the node's, and their content.
+    fn files(self, seed: &Volume) -> Result<Vec<(String, Vec<u8>)>> {
+        Ok(match self {
+            Self::Volume => vec![(".img".to_owned(), seed.image()?)],
+            Self::ConfigDrive => vec![("-config-2.img".to_owned(), seed.config_drive()?)],
+            Self::Files => {
+                let files = seed.files().into_iter();
+                files
+                    .map(|(name, text)| (format!(".{name}"), text.into()))
+                    .collect()
+            }
+        })
+    }
+}
+
+/// Writes the seeds of some nodes, or of all when none is named, into `directory`. That which
+/// computes share goes by [`SHARED_SEED`].
 ///
 /// # Errors
 /// When the site has no such node, its keys cannot be read, or a file cannot be written.
@@ -23,6 +52,7 @@ pub fn write_all(
     platform: &Platform,
     keys: &Keys,
     nodes: &[String],
+    carrier: Carrier,
     directory: &Path,
 ) -> Result<Vec<PathBuf>> {
     let shared = site.shared.as_ref().map(|_| SHARED_SEED.to_owned());
@@ -32,17 +62,16 @@ pub fn write_all(
         named => named.to_vec(),
     };
     // Nothing is written if one of them does not exist.
-    let seeds: Result<Vec<Volume>> = names
-        .iter()
-        .map(|name| of(site, platform, keys, name))
-        .collect();
-    let mut paths = Vec::new();
-    for (name, seed) in names.iter().zip(seeds?) {
-        let path = directory.join(format!("{name}.img"));
-        seed.write(&path)?;
-        paths.push(path);
+    let mut files = Vec::new();
+    for name in &names {
+        for (end, content) in carrier.files(&of(site, platform, keys, name)?)? {
+            files.push((directory.join(format!("{name}{end}")), content));
+        }
     }
-    Ok(paths)
+    for (path, content) in &files {
+        replace(path, content, Ownership::mode(0o600))?;
+    }
+    Ok(files.into_iter().map(|(path, _)| path).collect())
 }
 
 /// Writes the seed of one node: whole or not at all, and closed to others.

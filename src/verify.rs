@@ -120,7 +120,7 @@ fn manifest(directory: &Path, sums: &BTreeMap<String, String>) -> Result<Vec<Str
 }
 
 /// Parses `SHA256SUMS`: 64 digits, two characters, a name.
-fn sums(text: &str) -> Result<BTreeMap<String, String>> {
+pub(crate) fn sums(text: &str) -> Result<BTreeMap<String, String>> {
     let lines = text.lines().enumerate().map(|(index, line)| {
         let parsed = line.split_once(' ').and_then(|(sum, name)| {
             let hexadecimal = sum.len() == 64 && sum.chars().all(|c| c.is_ascii_hexdigit());

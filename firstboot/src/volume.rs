@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -78,33 +79,69 @@ impl Volume {
 
     /// The volume: FAT without a partition table, labelled `CIDATA`.
     pub fn image(&self) -> Result<Vec<u8>> {
-        self.volume().context("making the volume of a seed")
+        let files = self.files();
+        let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        fat(LABEL, &files).context("making the volume of a seed")
     }
 
-    fn volume(&self) -> std::io::Result<Vec<u8>> {
+    /// The same as a config drive, which some clouds and hypervisors hand out: labelled `config-2`.
+    ///
+    /// # Errors
+    /// When an interface is not named by its MAC address: a config drive knows no other names.
+    pub fn config_drive(&self) -> Result<Vec<u8>> {
+        let meta_data: Value = serde_json::from_str(&self.meta_data)?;
+        let id = &meta_data["instance-id"];
+        let mut drive = json!({ "uuid": id, "dsmode": "local" });
+        if let Some(name) = meta_data.get("local-hostname") {
+            drive["hostname"] = name.clone();
+        }
+        let network: Value = serde_json::from_str(&self.network_config)?;
         let files = [
+            ("meta_data.json", text(&drive)?),
+            ("user_data", self.user_data.clone()),
+            ("network_data.json", text(&network_data(&network)?)?),
+        ];
+        let files = files.map(|(name, text)| (format!("openstack/latest/{name}"), text));
+        fat(*b"config-2   ", &files).context("making the config drive of a seed")
+    }
+
+    /// The three files of the volume, by their names there.
+    pub fn files(&self) -> [(&'static str, &str); 3] {
+        [
             ("meta-data", &self.meta_data),
             ("user-data", &self.user_data),
             ("network-config", &self.network_config),
-        ];
-        let content: usize = files.iter().map(|(_, text)| text.len()).sum();
-        let size = (content * 2)
-            .next_multiple_of(MINIMUM_BYTES)
-            .max(MINIMUM_BYTES);
-        let mut disk = Cursor::new(vec![0; size]);
-        let digest = Sha256::digest(&self.meta_data);
-        let id = u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]);
-        let options = FormatVolumeOptions::new().volume_label(LABEL).volume_id(id);
-        fatfs::format_volume(&mut disk, options)?;
-        let system = FileSystem::new(&mut disk, FsOptions::new().time_provider(&NO_CLOCK))?;
-        for (name, text) in files {
-            let mut file = system.root_dir().create_file(name)?;
-            file.write_all(text.as_bytes())?;
-            file.flush()?;
-        }
-        system.unmount()?;
-        Ok(disk.into_inner())
+        ]
     }
+}
+
+/// A volume without a partition table that has this label and these files, a directory deep or two.
+fn fat(label: [u8; 11], files: &[(String, String)]) -> std::io::Result<Vec<u8>> {
+    let content: usize = files.iter().map(|(_, text)| text.len()).sum();
+    let size = (content * 2)
+        .next_multiple_of(MINIMUM_BYTES)
+        .max(MINIMUM_BYTES);
+    let mut disk = Cursor::new(vec![0; size]);
+    let mut digest = Sha256::new();
+    for (name, text) in files {
+        digest.update(format!("{name}\0{text}\0"));
+    }
+    let digest = digest.finalize();
+    let id = u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    let options = FormatVolumeOptions::new().volume_label(label).volume_id(id);
+    fatfs::format_volume(&mut disk, options)?;
+    let system = FileSystem::new(&mut disk, FsOptions::new().time_provider(&NO_CLOCK))?;
+    for (name, text) in files {
+        let directories = name.match_indices('/').map(|(at, _)| &name[..at]);
+        for directory in directories {
+            system.root_dir().create_dir(directory)?;
+        }
+        let mut file = system.root_dir().create_file(name)?;
+        file.write_all(text.as_bytes())?;
+        file.flush()?;
+    }
+    system.unmount()?;
+    Ok(disk.into_inner())
 }
 
 /// The first day that FAT knows, so that no clock gets into a seed.
@@ -182,6 +219,50 @@ fn network_config(config: &NodeConfig) -> Value {
         add(&mut ethernets, "provider", &provider.interface, up);
     }
     json!({ "version": 2, "ethernets": ethernets })
+}
+
+/// The interfaces of a network-config as OpenStack's metadata describe them.
+fn network_data(config: &Value) -> Result<Value> {
+    let ethernets = config["ethernets"].as_object().context("no interfaces")?;
+    let (mut links, mut networks) = (Vec::new(), Vec::new());
+    let mut servers = Vec::new();
+    for (role, interface) in ethernets {
+        let mac = interface["match"]["macaddress"].as_str();
+        let mac = mac.with_context(|| {
+            format!(
+                "the interface {role} is named as the kernel names it\n\
+                 hint: name interfaces by MAC addresses in site.toml: a config drive knows no others"
+            )
+        })?;
+        links.push(json!({ "id": role, "type": "phy", "ethernet_mac_address": mac }));
+        if interface["dhcp4"] == json!(true) {
+            networks.push(json!({ "id": role, "link": role, "type": "ipv4_dhcp" }));
+        }
+        for address in interface["addresses"].as_array().into_iter().flatten() {
+            let address: Ipv4Net = address.as_str().unwrap_or_default().parse()?;
+            let routes = interface["routes"].as_array().into_iter().flatten();
+            let routes = routes.map(|route| {
+                json!({ "network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": route["via"] })
+            });
+            networks.push(json!({
+                "id": role,
+                "link": role,
+                "type": "ipv4",
+                "ip_address": address.addr(),
+                "netmask": address.netmask(),
+                "routes": routes.collect::<Vec<_>>(),
+            }));
+        }
+        let named = interface["nameservers"]["addresses"].as_array();
+        servers.extend(named.into_iter().flatten().cloned());
+    }
+    let services = servers.iter();
+    let services = services.map(|address| json!({ "type": "dns", "address": address }));
+    Ok(json!({
+        "links": links,
+        "networks": networks,
+        "services": services.collect::<Vec<_>>(),
+    }))
 }
 
 /// Adds an interface, found by its MAC address under `role`, or by its name.

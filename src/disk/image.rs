@@ -144,25 +144,15 @@ impl Source for Disk {
 }
 
 /// Both partition tables, the first with the protective MBR and its boot code.
-struct Tables {
-    primary: Vec<u8>,
-    backup: Vec<u8>,
+pub(crate) struct Tables {
+    pub(crate) primary: Vec<u8>,
+    pub(crate) backup: Vec<u8>,
 }
 
 impl Tables {
-    /// Tables of a disk of this size.
+    /// Tables of an image of this size.
     fn new(size: u64, root_bytes: u64, seed: &str, boot_code: [u8; 440]) -> Result<Self> {
-        // The crate writes to a device of that size: an empty file that has holes only.
-        let mut device = tempfile::tempfile()?;
-        device.set_len(size)?;
-        let sectors = u32::try_from(size / SECTOR_BYTES - 1).unwrap_or(u32::MAX);
-        let mut mbr = ProtectiveMBR::with_lb_size(sectors);
-        mbr.set_bootcode(boot_code);
-        mbr.overwrite_lba0(&mut device)?;
-        let guid = derived_uuid(&[seed, "disk"]);
-        let config = GptConfig::new().writable(true);
-        let mut table = config.create_from_device(device, Some(guid))?;
-        table.update_partitions(BTreeMap::from([
+        let partitions = BTreeMap::from([
             (
                 1,
                 partition("bios", partition_types::BIOS, seed, BIOS_START, BIOS_BYTES),
@@ -187,7 +177,28 @@ impl Tables {
                     root_bytes,
                 ),
             ),
-        ]))?;
+        ]);
+        let guid = derived_uuid(&[seed, "disk"]);
+        Self::of(size, guid, boot_code, partitions)
+    }
+
+    /// Tables of a disk of this size with these partitions.
+    pub(crate) fn of(
+        size: u64,
+        guid: Uuid,
+        boot_code: [u8; 440],
+        partitions: BTreeMap<u32, Partition>,
+    ) -> Result<Self> {
+        // The crate writes to a device of that size: an empty file that has holes only.
+        let mut device = tempfile::tempfile()?;
+        device.set_len(size)?;
+        let sectors = u32::try_from(size / SECTOR_BYTES - 1).unwrap_or(u32::MAX);
+        let mut mbr = ProtectiveMBR::with_lb_size(sectors);
+        mbr.set_bootcode(boot_code);
+        mbr.overwrite_lba0(&mut device)?;
+        let config = GptConfig::new().writable(true);
+        let mut table = config.create_from_device(device, Some(guid))?;
+        table.update_partitions(partitions)?;
         let mut device = table.write()?;
         let mut primary = vec![0; TABLE_BYTES];
         device.seek(SeekFrom::Start(0))?;

@@ -93,15 +93,14 @@ pub struct Boot {
 }
 
 /// The kernel's command line: nothing may be asked, nothing waited for that does not come, and a
-/// panic ends the machine.
-fn append() -> String {
+/// panic ends the machine. The second stage is on a volume of this label.
+pub fn append(stage2: &str) -> String {
     format!(
-        "inst.ks=hd:LABEL={}:/{} inst.stage2=hd:LABEL={} inst.text inst.cmdline inst.ksstrict \
-         inst.nosave=all inst.geoloc=0 ip=dhcp rd.shell=0 rd.emergency=poweroff panic=-1 \
-         console=ttyS0,115200n8",
+        "inst.ks=hd:LABEL={}:/{} inst.stage2=hd:LABEL={stage2} inst.text inst.cmdline \
+         inst.ksstrict inst.nosave=all inst.geoloc=0 ip=dhcp rd.shell=0 rd.emergency=poweroff \
+         panic=-1 console=ttyS0,115200n8",
         kickstart::VOLUME,
         volume::KICKSTART,
-        volume::STAGE2
     )
 }
 
@@ -136,7 +135,7 @@ pub fn command(files: &Files, boot: &Boot) -> Cmd {
         .path(&boot.kernel)
         .arg("-initrd")
         .path(&boot.initrd)
-        .args(["-append".to_owned(), append()])
+        .args(["-append".to_owned(), append(volume::STAGE2)])
         // A host that fails takes the build with it, and the disk is made anew.
         .args(disk(
             "target",

@@ -13,7 +13,7 @@ use crate::kickstart;
 /// Label of the volume with the installer's second stage.
 pub const STAGE2: &str = "STAGE2";
 /// Where dracut looks for it below the root of a volume that has no `.treeinfo`.
-const STAGE2_PATH: &str = "images/install.img";
+pub(crate) const STAGE2_PATH: &str = "images/install.img";
 /// The kickstart's name on its volume.
 pub const KICKSTART: &str = "ks.cfg";
 const MIB: u64 = 1 << 20;
@@ -54,7 +54,7 @@ pub fn write_stage2(place: &Path, stage2: &Path) -> Result<()> {
 }
 
 /// Whole under its name, or not there.
-fn write<'a>(
+pub(crate) fn write<'a>(
     place: &Path,
     label: &str,
     content: u64,
@@ -89,8 +89,8 @@ fn fill<'a>(
     {
         let root = system.root_dir();
         for (path, content) in items {
-            if let Some((directory, _)) = path.rsplit_once('/') {
-                root.create_dir(directory)?;
+            for (at, _) in path.match_indices('/') {
+                root.create_dir(&path[..at])?;
             }
             let mut target = root.create_file(path)?;
             io::copy(

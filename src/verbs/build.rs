@@ -16,12 +16,12 @@ use crate::disk::export::Format;
 use crate::engine::Mirrors;
 use crate::fault::Class;
 use crate::keys::Keys;
-use crate::kickstart::Kickstart;
+use crate::kickstart::{Destination, Kickstart};
 use crate::overlay;
 use crate::plan::{Recipe, Source};
 use crate::project::Project;
 use crate::report::Report;
-use crate::seed;
+use crate::seed::{self, Carrier};
 use crate::site::Site;
 use crate::{host, kickstart, mirror, verbs};
 
@@ -103,6 +103,7 @@ impl Wanted {
                         role: *role,
                         mirrors: &mirrors,
                         overlay,
+                        destination: Destination::Image,
                     };
                     Ok((*role, kickstart.text(&project.kickstart())?))
                 };
@@ -202,7 +203,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     })?;
     let keys = Keys::beside(&wanted.site)?;
     let seeds = job.results.join("seeds");
-    let seeds = seed::write_all(&job.site, &job.recipe.platform, &keys, &[], &seeds)?;
+    let seeds = seed::write_all(
+        &job.site,
+        &job.recipe.platform,
+        &keys,
+        &[],
+        Carrier::Volume,
+        &seeds,
+    )?;
     let built = verbs::summary::Built {
         plan: &plan,
         manifest: &manifest,

@@ -7,7 +7,7 @@ use firstboot::config::Role;
 use firstboot::platform::Platform;
 
 use crate::fault::Class;
-use crate::kickstart::{Kickstart, Mirrors};
+use crate::kickstart::{Destination, Kickstart, Mirrors};
 use crate::overlay;
 use crate::project::Project;
 use crate::site::Site;
@@ -39,13 +39,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         role: arguments.role,
         mirrors: &Mirrors::of(tree, &site),
         overlay: &overlay,
+        destination: Destination::Image,
     };
     print!("{}", kickstart.text(&project.kickstart())?);
     Ok(())
 }
 
 /// The platform that the site pins, or else the one that is installed by a kickstart.
-fn platform(site: &Site) -> Result<Platform> {
+pub(super) fn platform(site: &Site) -> Result<Platform> {
     let platforms: Result<Vec<Platform>> = Platform::names().map(Platform::load).collect();
     let mut with_tree = platforms?.into_iter().filter(|it| it.tree.is_some());
     match &site.platform.name {

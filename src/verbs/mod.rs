@@ -8,11 +8,13 @@ pub mod init;
 pub mod inspect;
 pub mod kickstart;
 pub mod lab;
+pub mod media;
 pub mod plan;
 pub mod reference;
 pub mod seed;
 pub mod summary;
 pub mod verify;
+pub mod write;
 
 use firstboot::config::Role;
 

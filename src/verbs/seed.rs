@@ -7,7 +7,7 @@ use firstboot::platform::Platform;
 
 use crate::fault::Class;
 use crate::keys::Keys;
-use crate::seed;
+use crate::seed::{self, Carrier};
 use crate::site::Site;
 
 /// Which seeds, and where they go.
@@ -16,12 +16,15 @@ pub struct Arguments {
     /// The site
     #[arg(long, default_value = "site.toml")]
     pub site: PathBuf,
-    /// Directory of the results; seeds go to PLATFORM/seeds/NODE.img below it
+    /// Directory of the results; seeds go to PLATFORM/seeds/ below it
     #[arg(long, default_value = "out")]
     pub out: PathBuf,
     /// The platform of the images, where the site leaves it open
     #[arg(long)]
     pub platform: Option<String>,
+    /// What carries a seed
+    #[arg(long = "as", value_enum, default_value = "volume")]
+    pub carrier: Carrier,
     /// The nodes; all of them when none is named
     pub nodes: Vec<String>,
 }
@@ -32,7 +35,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let platform = platform(arguments, &site)?;
     let keys = Keys::beside(&arguments.site)?;
     let directory = arguments.out.join(&platform.name).join("seeds");
-    let paths = seed::write_all(&site, &platform, &keys, &arguments.nodes, &directory)?;
+    let carrier = arguments.carrier;
+    let paths = seed::write_all(
+        &site,
+        &platform,
+        &keys,
+        &arguments.nodes,
+        carrier,
+        &directory,
+    )?;
     for path in paths {
         println!("{}", path.display());
     }

@@ -22,12 +22,12 @@ use firstboot::files::{Ownership, replace};
 use tempfile::TempDir;
 
 /// A small system, what becomes of it, and the place for both.
-struct Workshop {
+pub(super) struct Workshop {
     directory: TempDir,
 }
 
 impl Workshop {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let tree = directory.path().join("tree");
         let files: [(&str, &[u8], u32); 9] = [
@@ -59,12 +59,12 @@ impl Workshop {
         Self { directory }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// The root file system with these files laid over it.
-    fn root(&self, files: &[Placed], remove: &[PathBuf]) -> PathBuf {
+    pub(super) fn root(&self, files: &[Placed], remove: &[PathBuf]) -> PathBuf {
         let root = self.path("root.ext4");
         let shape = Shape {
             uuid: derived_uuid(&["test"]),
@@ -80,7 +80,7 @@ impl Workshop {
         root
     }
 
-    fn disk(&self, root: &Path) -> Disk {
+    pub(super) fn disk(&self, root: &Path) -> Disk {
         Disk::new(root, derived_uuid(&["test"]), &boot_files(), 1).unwrap()
     }
 

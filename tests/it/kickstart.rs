@@ -2,8 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use cellboot::kickstart::{Destination, Kickstart, Mirrors};
+use cellboot::overlay;
+use cellboot::site::Site;
 use firstboot::cmd::{Cmd, Output};
+use firstboot::config::Role;
 use firstboot::files::{Ownership, replace};
+use firstboot::platform::Platform;
 
 use super::{SITE, said, site};
 
@@ -139,6 +144,37 @@ fn a_mirror_of_what_the_platform_lacks_is_refused() {
     assert!(said.contains(problem), "{said}");
 }
 
+/// The kickstart of a medium, for this disk or the only one.
+fn of_medium(role: Role, disk: Option<&str>, seed: bool) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let platform = Platform::load("centos-stream-9").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let site = Site::load(Path::new(&site(directory.path(), SITE))).unwrap();
+    let overlay = overlay::Files::load(&root.join("overlays"), role, &platform.name).unwrap();
+    let kickstart = Kickstart {
+        platform: &platform,
+        release: &platform.release,
+        role,
+        mirrors: &Mirrors::of(platform.tree.as_ref().unwrap(), &site),
+        overlay: &overlay,
+        destination: Destination::Machine { disk, seed },
+    };
+    kickstart.text(&root.join("kickstart")).unwrap()
+}
+
+#[test]
+fn a_medium_touches_the_disk_that_is_named_or_the_only_one() {
+    let named = of_medium(Role::Compute, Some("/dev/sdb"), false);
+    assert!(named.contains("\ndisk=/dev/sdb\nseed=no\n"), "{named}");
+    assert!(!named.contains("seed.img"), "{named}");
+    let only = of_medium(Role::Compute, None, true);
+    assert!(only.contains("make the medium with --disk"), "{only}");
+    assert!(
+        only.contains("\nseed=yes\n") && only.contains("seed.img"),
+        "{only}"
+    );
+}
+
 /// The bodies of the scripts of a kickstart, as Anaconda would run them.
 fn scripts(text: &str) -> Vec<String> {
     let mut scripts = Vec::new();
@@ -175,6 +211,23 @@ fn every_kickstart_is_good_grammar_and_good_shell() {
             let scripts = scripts(&text);
             assert_eq!(scripts.len(), 4, "%pre, two %post and %onerror");
             for (number, script) in scripts.iter().enumerate() {
+                let path = kept.join(format!("{name}-{role}-{number}.bash"));
+                replace(&path, script.as_bytes(), Ownership::mode(0o644)).unwrap();
+                passes(Cmd::new("shellcheck").args(["--shell=bash"]), &path);
+            }
+            judged += 1;
+        }
+    }
+    for (name, disk, seed) in [
+        ("medium", None, true),
+        ("medium-disk", Some("/dev/sdb"), false),
+    ] {
+        for role in Role::ALL {
+            let text = of_medium(role, disk, seed);
+            let path = kept.join(format!("{name}-{role}.ks"));
+            replace(&path, text.as_bytes(), Ownership::mode(0o644)).unwrap();
+            passes(Cmd::new(&validator).args(["-v", "RHEL9"]), &path);
+            for (number, script) in scripts(&text).iter().enumerate() {
                 let path = kept.join(format!("{name}-{role}-{number}.bash"));
                 replace(&path, script.as_bytes(), Ownership::mode(0o644)).unwrap();
                 passes(Cmd::new("shellcheck").args(["--shell=bash"]), &path);

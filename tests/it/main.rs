@@ -7,11 +7,13 @@
 
 mod build;
 mod disk;
+mod handover;
 mod kickstart;
 mod mirror;
 mod options;
 mod seed;
 mod site;
+mod write;
 
 use std::path::Path;
 

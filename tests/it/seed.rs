@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use cellboot::keys::Keys;
-use cellboot::seed;
+use cellboot::seed::{self, Carrier};
 use cellboot::site::Site;
 use firstboot::config::{NodeConfig, Role};
 use firstboot::files::{self, Ownership};
@@ -84,7 +84,7 @@ fn a_seed_says_everything_about_its_node() {
     let site = load(directory.path(), SITE);
     let keys = Keys::beside(&directory.path().join("site.toml")).unwrap();
     let out = directory.path().join("seeds");
-    let paths = seed::write_all(&site, &platform(), &keys, &[], &out).unwrap();
+    let paths = seed::write_all(&site, &platform(), &keys, &[], Carrier::Volume, &out).unwrap();
     assert_eq!(paths, [out.join("controller.img"), out.join("rack1-a.img")]);
     let mode = paths[0].metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
@@ -146,7 +146,7 @@ fn computes_share_a_seed_with_one_token_for_all() {
     let site = load(directory.path(), &text);
     let keys = keys(directory.path());
     let out = directory.path().join("seeds");
-    let paths = seed::write_all(&site, &platform(), &keys, &[], &out).unwrap();
+    let paths = seed::write_all(&site, &platform(), &keys, &[], Carrier::Volume, &out).unwrap();
     assert_eq!(
         paths,
         [out.join("controller.img"), out.join("computes.img")]
@@ -182,7 +182,15 @@ fn a_seed_that_does_not_exist_keeps_the_others_from_being_written() {
     let site = load(directory.path(), SITE);
     let out = directory.path().join("seeds");
     let names = ["controller".to_owned(), "rack2".to_owned()];
-    seed::write_all(&site, &platform(), &keys(directory.path()), &names, &out).unwrap_err();
+    seed::write_all(
+        &site,
+        &platform(),
+        &keys(directory.path()),
+        &names,
+        Carrier::Volume,
+        &out,
+    )
+    .unwrap_err();
     assert!(!out.exists());
 }
 
@@ -262,4 +270,60 @@ proptest! {
             prop_assert_eq!(config.registrar.is_some(), node.role == Role::Controller);
         }
     }
+}
+
+#[test]
+fn a_config_drive_says_the_same_in_openstacks_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = SITE.replace(
+        "provider_interface = \"ens4\"",
+        "provider_interface = \"52:54:00:ab:00:01\"",
+    );
+    let site = load(directory.path(), &text);
+    let keys = keys(directory.path());
+    let name = site.controller().name.clone();
+    let seed = seed::of(&site, &platform(), &keys, &name).unwrap();
+    let drive = seed.config_drive().unwrap();
+    let volume = fatfs::FileSystem::new(Cursor::new(drive), fatfs::FsOptions::new()).unwrap();
+    assert_eq!(volume.volume_label(), "config-2");
+    let read = |name: &str| {
+        let mut text = String::new();
+        let path = format!("openstack/latest/{name}");
+        volume
+            .root_dir()
+            .open_file(&path)
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        text
+    };
+    assert_eq!(read("user_data"), seed.user_data);
+    let meta_data: Value = serde_json::from_str(&read("meta_data.json")).unwrap();
+    assert_eq!(meta_data["hostname"], name.as_str());
+    assert_eq!(meta_data["dsmode"], "local");
+    let network: Value = serde_json::from_str(&read("network_data.json")).unwrap();
+    let expected = serde_json::json!({
+        "links": [
+            { "id": "management", "type": "phy", "ethernet_mac_address": "52:54:00:ab:00:00" },
+            { "id": "provider", "type": "phy", "ethernet_mac_address": "52:54:00:ab:00:01" },
+        ],
+        "networks": [{
+            "id": "management",
+            "link": "management",
+            "type": "ipv4",
+            "ip_address": "10.20.0.11",
+            "netmask": "255.255.255.0",
+            "routes": [{ "network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "10.20.0.1" }],
+        }],
+        "services": [{ "type": "dns", "address": "9.9.9.9" }],
+    });
+    assert_eq!(network, expected);
+
+    // One of these interfaces has a name that the kernel gives.
+    let error = seed::of(&load(directory.path(), SITE), &platform(), &keys, &name).unwrap();
+    let error = error.config_drive().unwrap_err().to_string();
+    assert!(
+        error.starts_with("the interface ens4 is named as the kernel names it\nhint: "),
+        "{error}"
+    );
 }

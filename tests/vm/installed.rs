@@ -3,20 +3,22 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cellboot::disk::export::{self, Format};
 use cellboot::disk::grub::BootFiles;
 use cellboot::disk::image::Disk;
 use cellboot::disk::{derived_uuid, ext4};
-use cellboot::inspect;
 use cellboot::inspect::report::Report;
+use cellboot::inspect::{self, Image};
+use cellboot::lab::machine::OVMF;
 use firstboot::cmd::Cmd;
 use firstboot::files::{Ownership, replace};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::{directory, installer};
+use super::{accelerator, directory, installer};
 
 #[allow(dead_code, reason = "the tests of downloads use the rest of it")]
 #[path = "../it/mirror/stand_in.rs"]
@@ -43,11 +45,10 @@ const TREE: [(&str, &str); 8] = [
     ),
 ];
 
-#[test]
-#[ignore = "needs QEMU and a compiled agent: make test"]
-fn an_image_is_installed_judged_and_described() {
+/// An empty directory, a mirror whose installer is the stand-in, and a site that names it.
+fn workshop(name: &str) -> (PathBuf, Mirror, String) {
     let guest = installer::guest();
-    let work = directory().join("installed");
+    let work = directory().join(name);
     let _ = fs::remove_dir_all(&work);
     fs::create_dir_all(&work).unwrap();
     let mirror = Mirror::plain();
@@ -56,6 +57,79 @@ fn an_image_is_installed_judged_and_described() {
     mirror.tree(&read("vmlinuz"), &read("initramfs"), &stage2);
     let main = format!("http://{}/9-stream", mirror.address);
     let site = site(&work, &main);
+    (work, mirror, site)
+}
+
+/// What the stand-in leaves: the disk that it was given, with the overlay and the agent on it.
+fn is_installed(image: &Image) {
+    let report = Report::of(image).unwrap();
+    let version = report.agent.unwrap().version;
+    assert_eq!(version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
+    for path in [
+        "/usr/share/cellboot/templates/etc/firewalld/zones/public.xml.j2",
+        "/etc/libvirt/virtqemud.conf",
+    ] {
+        assert!(image.entry(path).unwrap().is_some(), "{path}");
+    }
+}
+
+/// UEFI firmware boots it, the installer finds its kickstart, its second stage and the overlay on it.
+#[test]
+#[ignore = "needs QEMU, systemd-boot and a compiled agent: make test"]
+fn a_medium_boots_its_installer() {
+    let (work, _mirror, site) = workshop("medium");
+    let medium = work.join("medium.img");
+    Cmd::new(env!("CARGO_BIN_EXE_cellboot"))
+        .args(["media", "--role", "compute", "--site", &site])
+        .arg("--cache")
+        .path(work.join("cache"))
+        .arg("--output")
+        .path(&medium)
+        .directory(env!("CARGO_MANIFEST_DIR"))
+        .run()
+        .unwrap();
+    let (target, variables, log) = (
+        work.join("target.raw"),
+        work.join("vars.fd"),
+        work.join("log"),
+    );
+    fs::File::create(&target).unwrap().set_len(2 << 30).unwrap();
+    fs::copy(OVMF[1], &variables).unwrap();
+    let accelerator = accelerator();
+    let drive =
+        |options: &str, path: &Path| format!("{options},format=raw,file={}", path.display());
+    Cmd::new("qemu-system-x86_64")
+        .args([
+            "-machine",
+            "q35",
+            "-m",
+            "1024",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+        ])
+        .args(accelerator.arguments().iter().copied())
+        .args([
+            "-drive".to_owned(),
+            drive("if=pflash,readonly=on", Path::new(OVMF[0])),
+        ])
+        .args(["-drive".to_owned(), drive("if=pflash", &variables)])
+        .args(["-drive".to_owned(), drive("if=virtio,readonly=on", &medium)])
+        .args(["-drive".to_owned(), drive("if=virtio", &target)])
+        .args(["-serial".to_owned(), format!("file:{}", log.display())])
+        .deadline(Duration::from_secs(60) * accelerator.patience())
+        .run()
+        .unwrap();
+    let said = String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
+    assert!(said.contains("CELLBOOT OK compute"), "{said}");
+    is_installed(&inspect::open(&target).unwrap());
+}
+
+#[test]
+#[ignore = "needs QEMU and a compiled agent: make test"]
+fn an_image_is_installed_judged_and_described() {
+    let (work, mirror, site) = workshop("installed");
     let build = || {
         let output = Cmd::new(env!("CARGO_BIN_EXE_cellboot"))
             .args(["build", "--role", "compute", "--site", &site])
@@ -82,14 +156,7 @@ fn an_image_is_installed_judged_and_described() {
     );
     let packages = &report.packages;
     assert_eq!(packages[0].name, "openstack-nova-compute");
-    let version = report.agent.unwrap().version;
-    assert_eq!(version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
-    for path in [
-        "/usr/share/cellboot/templates/etc/firewalld/zones/public.xml.j2",
-        "/etc/libvirt/virtqemud.conf",
-    ] {
-        assert!(image.entry(path).unwrap().is_some(), "{path}");
-    }
+    is_installed(&image);
     let bill = fs::read_to_string(out.join("compute.spdx.json")).unwrap();
     assert!(bill.contains("pkg:rpm/centos/openstack-nova-compute@27.5.1-1.el9s"));
     assert!(out.join("seeds/compute1.img").is_file());

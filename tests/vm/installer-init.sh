@@ -20,14 +20,17 @@ port() {
 
 # from LABEL: the device whose first sector has this label, as FAT's does
 from() {
-	for disk in /sys/block/vd*; do
+	for disk in /sys/block/vd* /sys/block/vd*/vd*; do
+		[ -e "$disk" ] || continue
 		dd "if=/dev/${disk##*/}" bs=512 count=1 2>/dev/null | grep -q "$1 " && echo "/dev/${disk##*/}"
 	done
 }
 
 disk() { for it in /sys/block/vd*; do [ "$(cat "$it/serial")" = "$1" ] && echo "/dev/${it##*/}"; done; }
 
+# A machine that boots a medium has no such ports, and its disk no such serial number.
 log=$(port org.fedoraproject.anaconda.log.0) status=$(port org.cellboot.status)
+: "${log:=/dev/console}" "${status:=/dev/console}"
 say() { echo "$*"; }
 write() { echo "12:00:00,000 INFO $*" >"$log"; }
 report() { echo "CELLBOOT $*" >"$status"; }
@@ -35,7 +38,8 @@ hang() { while :; do sleep 3600; done; }
 finish() { write "anaconda:All tasks in the installation queue are done. Installation successfully finished."; }
 
 mkdir -p /kickstart /stage2
-if ! mount -t vfat -o ro "$(from CELLBOOT)" /kickstart || ! mount -t vfat -o ro "$(from STAGE2)" /stage2 ||
+stage2=$(sed -n 's/.*inst\.stage2=hd:LABEL=\([A-Z0-9]*\).*/\1/p' /proc/cmdline)
+if ! mount -t vfat -o ro "$(from CELLBOOT)" /kickstart || ! mount -t vfat -o ro "$(from "$stage2")" /stage2 ||
 	[ ! -s /stage2/images/install.img ]; then
 	say "dracut-initqueue[1]: Warning: dracut-initqueue timeout"
 	poweroff -f
@@ -56,6 +60,7 @@ done)
 	# A whole kickstart: the second stage has the disk that it would make, and the overlay is laid
 	# over that as the kickstart's scripts would.
 	target=$(disk target)
+	: "${target:=/dev/vdb}"
 	gunzip -c /stage2/images/install.img | dd of="$target" bs=1M iflag=fullblock conv=fsync 2>/dev/null
 	blockdev --rereadpt "$target"
 	mkdir /root

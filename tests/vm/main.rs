@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod boots;
+mod carriers;
 mod cell;
 mod controller;
 mod installed;

@@ -300,6 +300,45 @@ fn tls_is_checked_and_never_left() {
     assert!(plain.requests().is_empty(), "it went to http: {text}");
 }
 
+/// A site that leaves the platform open gets what can be fetched, and is told why it is not the other.
+#[test]
+fn an_open_platform_is_the_one_whose_mirror_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let mirror = mirror();
+    let main = format!("http://{}/9-stream", mirror.address);
+    let open = format!("platform = {{ mirrors = {{ main = \"{main}\" }} }}\n");
+    let site = site(directory.path(), &format!("{SITE}{open}"));
+    let plan = || {
+        let output = Cmd::new(env!("CARGO_BIN_EXE_cellboot"))
+            .args([
+                "plan", "--json", "--site", &site, "--agent", "/bin/sh", "--cache",
+            ])
+            .path(directory.path().join("cache"))
+            .arg("--out")
+            .path(directory.path().join("out"))
+            .directory(env!("CARGO_MANIFEST_DIR"))
+            .any_status()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{:?}", said(&output));
+        let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (
+            plan["platform"].as_str().unwrap().to_owned(),
+            said(&output).1,
+        )
+    };
+    mirror.tree(b"kernel", b"initrd", b"stage2");
+    assert_eq!(plan(), ("centos-stream-9".to_owned(), String::new()));
+    mirror.set(&format!("{TREE}.treeinfo"), Conduct::Status(404));
+    let (platform, said) = plan();
+    assert_eq!(platform, "debian-12");
+    let expected = format!(
+        "PLATFORM: debian-12, because no mirror of centos-stream-9 answers: {main}/BaseOS/x86_64/os/\
+         .treeinfo: curl: (22) The requested URL returned error: 404; a site that names its platform \
+         gets no other\n"
+    );
+    assert_eq!(said, expected);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     /// Wherever a download breaks off, the next one ends with the same bytes.
