@@ -3,7 +3,7 @@
     options.py catalogue           every option, as `cellboot check` reads it
     options.py judge DIR           judges each DIR/*/SERVICE.conf: names and values
     options.py misfits SERVICE FILE...
-                                   the values alone that no option takes
+                                   values that no option takes, and options on their way out
 
 Run by the Python of a virtual environment that has the release (the pins beside this file).
 """
@@ -95,7 +95,7 @@ def catalogue() -> None:
 
 
 def misfits(service: str, file: pathlib.Path) -> list[str]:
-    """Values that are not of their option's type, or not among its choices."""
+    """Values that are not of their option's type or not among its choices, options on their way out."""
     conf = cfg.ConfigOpts()
     known = []
     for _, groups in generator._list_opts(NAMESPACES[service]):
@@ -110,14 +110,17 @@ def misfits(service: str, file: pathlib.Path) -> list[str]:
                     conf.register_opt(option, group=name)
                 except cfg.DuplicateOptError:
                     continue
-                known.append((name or "DEFAULT", option.dest))
+                known.append((name or "DEFAULT", option))
     given = {}
     cfg.ConfigParser(str(file), given).parse()
     conf([], project="judged", default_config_files=[str(file)], default_config_dirs=[])
     wrong = []
-    for section, name in known:
+    for section, option in known:
+        name = option.dest
         if name not in given.get(section, {}):
             continue
+        if option.deprecated_for_removal:
+            wrong.append(f"{file}: {section}/{name}: is deprecated\n")
         try:
             conf[name] if section == "DEFAULT" else conf[section][name]
         except (cfg.ConfigFileValueError, cfg.NoSuchOptError) as error:
