@@ -215,7 +215,6 @@ impl Plan {
     /// How many stages a build of what is missing has, as [`crate::report::Report`] counts them.
     pub fn stages(&self) -> usize {
         let stages = |layer: &Layer| match (layer.layer, layer.role) {
-            // An installation is one stage, and fetching its installer another for both of them.
             ("role", _) if !self.has_base() => 1,
             ("role", Some(Role::Controller)) => 7,
             ("role", _) => 4,
@@ -223,8 +222,13 @@ impl Plan {
         };
         let made = self.layers.iter().filter(|layer| self.makes(layer));
         let sum: usize = made.map(stages).sum();
+        let installs = self
+            .layers
+            .iter()
+            .any(|layer| layer.layer == ROLE && self.makes(layer));
+        let fetches = usize::from(installs && !self.has_base());
         // The agent is built, or found built, whenever anything is.
-        if sum == 0 { 0 } else { sum + 1 }
+        if sum == 0 { 0 } else { sum + 1 + fetches }
     }
 
     fn has_base(&self) -> bool {
@@ -390,7 +394,7 @@ mod tests {
         let before = tree("poweroff");
         let layers: Vec<_> = before.layers.iter().map(|layer| layer.layer).collect();
         assert_eq!(layers, ["role", "image"]);
-        assert_eq!(before.stages(), 3);
+        assert_eq!(before.stages(), 4);
         let inputs = tree("reboot").layers[0].inputs.clone();
         assert_eq!(inputs.differences(&before.layers[0].inputs), ["kickstart"]);
     }

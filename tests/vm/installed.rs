@@ -121,8 +121,6 @@ fn a_medium_boots_its_installer() {
         .deadline(Duration::from_secs(60) * accelerator.patience())
         .run()
         .unwrap();
-    let said = String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
-    assert!(said.contains("CELLBOOT OK compute"), "{said}");
     is_installed(&inspect::open(&target).unwrap());
 }
 
