@@ -10,6 +10,10 @@ use crate::resource::sql::{self, identifier, native_password_hash, quote};
 use crate::schema::{self, Schema};
 use crate::step::{Check, Step};
 
+const USERS: &str = "SELECT User, Host, plugin, authentication_string FROM mysql.user;";
+/// Lets the root of this machine in, by the socket alone.
+const ROOT_PLUGIN: &str = "unix_socket";
+
 pub(super) fn steps() -> Vec<Step> {
     vec![
         shape::configured(
@@ -60,10 +64,12 @@ fn accounts() -> Vec<&'static str> {
 
 fn check(node: &Node) -> Result<Check> {
     let host = address(node).to_string();
-    let users = sql::query(
-        node,
-        "SELECT User, Host, plugin, authentication_string FROM mysql.user;",
-    )?;
+    let users = sql::query(node, USERS)?;
+    if users.iter().any(|row| is_open_root(row)) {
+        return Ok(Check::Todo(
+            "root may log in without a password, or from elsewhere".to_owned(),
+        ));
+    }
     for account in accounts() {
         let hash = native_password_hash(node.secrets.get(&secret(account))?);
         let expected = [account, &host, "mysql_native_password", &hash];
@@ -109,6 +115,16 @@ fn check(node: &Node) -> Result<Check> {
     ))
 }
 
+/// Some packages make accounts for root that ask for nothing, in which any user of this machine is
+/// the database's administrator, and some for each of its names.
+fn is_open_root(row: &[String]) -> bool {
+    let [user, host, plugin, password] = row else {
+        return false;
+    };
+    let asks_nothing = password.is_empty() && plugin != ROOT_PLUGIN;
+    user == "root" && (asks_nothing || host != "localhost")
+}
+
 /// In a grant an underscore stands for any character, unless it is escaped.
 fn pattern(database: &str) -> String {
     database.replace('_', r"\_")
@@ -120,6 +136,11 @@ fn statements(node: &Node) -> Result<String> {
     let mut text = String::new();
     for (user, at) in strangers(node)? {
         text.push_str(&format!("DROP USER {}@{};\n", quote(&user), quote(&at)));
+    }
+    if sql::query(node, USERS)?.iter().any(|row| is_open_root(row)) {
+        text.push_str(&format!(
+            "ALTER USER 'root'@'localhost' IDENTIFIED VIA {ROOT_PLUGIN};\n"
+        ));
     }
     for account in accounts() {
         let user = quote(account);
@@ -147,8 +168,8 @@ fn statements(node: &Node) -> Result<String> {
     Ok(text)
 }
 
-/// Accounts without a name, and those of our services for other addresses: an older address of
-/// this node, or whatever the build left.
+/// Accounts without a name, root's for anywhere but here, and those of our services for other
+/// addresses: an older address of this node, or whatever the build left.
 fn strangers(node: &Node) -> Result<Vec<(String, String)>> {
     let host = address(node).to_string();
     let rows = sql::query(node, "SELECT User, Host FROM mysql.user;")?;
@@ -156,7 +177,8 @@ fn strangers(node: &Node) -> Result<Vec<(String, String)>> {
     let pairs = rows.into_iter().filter_map(|row| {
         let [user, at]: [String; 2] = row.try_into().ok()?;
         let ours_elsewhere = accounts.contains(&user.as_str()) && at != host;
-        (user.is_empty() || ours_elsewhere).then_some((user, at))
+        let root_elsewhere = user == "root" && at != "localhost";
+        (user.is_empty() || root_elsewhere || ours_elsewhere).then_some((user, at))
     });
     Ok(pairs.collect())
 }
@@ -171,6 +193,20 @@ mod tests {
             accounts(),
             ["keystone", "glance", "placement", "nova", "neutron"]
         );
+    }
+
+    #[test]
+    fn a_root_that_asks_for_nothing_is_told_from_one_that_is_let_in_by_the_socket() {
+        let open = |host: &str, plugin: &str, password: &str| {
+            is_open_root(&["root", host, plugin, password].map(str::to_owned))
+        };
+        // As a fresh database of CentOS Stream has it, and as one of Debian.
+        assert!(open("localhost", "mysql_native_password", ""));
+        assert!(!open("localhost", "mysql_native_password", "invalid"));
+        assert!(!open("localhost", "unix_socket", ""));
+        assert!(open("controller", "unix_socket", ""));
+        let other = ["nova", "10.0.0.1", "mysql_native_password", ""];
+        assert!(!is_open_root(&other.map(str::to_owned)));
     }
 
     #[test]
