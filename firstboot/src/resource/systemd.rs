@@ -4,6 +4,7 @@
 //! reloads systemd, which takes seconds for each unit on an emulated processor. When to start or
 //! restart is [`super::unit`]'s business.
 
+use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::cmd::Cmd;
+use crate::cmd::{Cmd, Failed};
 use crate::files;
 use crate::node::Node;
 
@@ -22,6 +23,18 @@ pub(super) const START_DEADLINE: Duration = Duration::from_secs(15 * 60);
 const LINKS: &str = "/etc/systemd/system";
 const PROPERTIES: &str = "ActiveState,SubState,Result,NRestarts,Job,NeedDaemonReload,\
                           FragmentPath,ConditionResult,ConditionTimestampMonotonic";
+
+/// Something that systemd was asked for and that has not come to an end; it may still.
+#[derive(Debug)]
+pub struct Overdue(pub(crate) String);
+
+impl fmt::Display for Overdue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Overdue {}
 
 /// The way to this machine's systemd.
 pub(super) struct Systemd {
@@ -131,7 +144,15 @@ impl Systemd {
     fn change(&self, verb: &str, unit: &str) -> Result<()> {
         let change = self.systemctl.clone().args([verb, unit]);
         let change = change.deadline(START_DEADLINE);
-        change.run().map_err(|error| self.with_journal(error, unit))
+        change.run().map_err(|error| {
+            let failed = error.downcast_ref::<Failed>();
+            let is_overdue = failed.is_some_and(|failed| failed.status.is_none());
+            let told = self.with_journal(error, unit);
+            match is_overdue {
+                true => Overdue(format!("{told:#}")).into(),
+                false => told,
+            }
+        })
     }
 
     /// The error with the unit's last words.

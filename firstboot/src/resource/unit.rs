@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
+pub use super::systemd::Overdue;
 use super::systemd::{START_DEADLINE, State, Systemd};
 use crate::files::{self, Ownership};
 use crate::hash::hex;

@@ -176,6 +176,15 @@ fn is_for(context: &Context, enrolled: &Enrolled, bundle: &Bundle) -> Result<()>
     Ok(())
 }
 
+/// Waits for the controller; true if it was away.
+pub(super) fn was_away(context: &Context) -> Result<bool> {
+    if matches!(listens(context)?, Probe::Ready(())) {
+        return Ok(false);
+    }
+    context.wait(&controller(context)?, ABSENCE, || listens(context))?;
+    Ok(true)
+}
+
 fn listens(context: &Context) -> Result<Probe<()>> {
     let [plugin, reports] = neutron::QUEUES;
     neutron::consumed(context, &[CONDUCTOR, plugin, reports])
