@@ -20,10 +20,7 @@ use crate::manifest::{self, Hashed, Image, Manifest, Timing};
 use crate::overlay;
 use crate::plan::{self, Layer, Plan, Recipe, Source as Packages};
 use crate::report::Report;
-use crate::{inspect, sbom, verify};
-
-/// How the names begin of files that are not whole yet, as [`export::write`] makes them.
-const UNFINISHED: &str = ".cellboot-";
+use crate::{inspect, sbom, verify, whole};
 
 /// A build under way.
 pub struct Build<'a> {
@@ -204,7 +201,11 @@ fn remove_unfinished(results: &Path) -> Result<()> {
         entries => entries.with_context(|| format!("reading {}", results.display()))?,
     };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(whole::UNFINISHED)
+        {
             remove_file(&entry.path())?;
         }
     }

@@ -93,6 +93,17 @@ impl Cache {
         Ok(base.join("cellboot"))
     }
 
+    /// The directory that somebody named, or else [`Cache::default_directory`].
+    ///
+    /// # Errors
+    /// When there is no home to have one in.
+    pub fn directory_or_default(named: Option<&Path>) -> Result<PathBuf> {
+        named.map_or_else(
+            Self::default_directory,
+            |directory| Ok(directory.to_owned()),
+        )
+    }
+
     /// A directory of the cache that is not an entry, such as that of downloaded packages.
     pub fn directory(&self, name: &str) -> Result<PathBuf> {
         let path = self.root.join(name);

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::fault::Class;
+use crate::lab::machine::OVMF;
+use crate::media::LOADER;
 
-/// A program and the package that has it.
+/// A program (or a file, by its whole path) and the package that has it.
 pub type Program = (&'static str, &'static str);
 
 /// What a build runs.
@@ -21,7 +23,14 @@ pub const BUILD: &[Program] = &[
 ];
 
 /// What fetches an installer and runs it.
-pub const INSTALL: &[Program] = &[("curl", "curl"), ("qemu-system-x86_64", "qemu-system-x86")];
+pub const INSTALL: &[Program] = &[
+    ("curl", "curl"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    (OVMF[0], "ovmf"),
+];
+
+/// What fetches an installer and puts it onto a medium.
+pub const MEDIUM: &[Program] = &[("curl", "curl"), (LOADER, "systemd-boot-efi")];
 
 /// What the lab runs besides.
 pub const LAB: &[Program] = &[

@@ -33,5 +33,6 @@ pub mod seed;
 pub mod site;
 pub mod verbs;
 pub mod verify;
+pub mod whole;
 pub mod workspace;
 pub mod write;

@@ -6,28 +6,25 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Permissions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use firstboot::files;
-use firstboot::hash::sha256;
 use gpt::partition::Partition;
 use gpt::partition_types;
 
 use crate::disk::image::Tables;
 use crate::disk::{ALIGNMENT_BYTES, SECTOR_BYTES, derived_uuid};
-use crate::fault::Class;
 use crate::installer::machine::append;
-use crate::installer::volume::{self, Item, KICKSTART, STAGE2_PATH};
+use crate::installer::volume::{self, Item, KICKSTART, OVERLAY, OVERLAY_SUM, STAGE2_PATH};
 use crate::kickstart;
 use crate::mirror::Installer;
+use crate::whole;
 
-/// The boot loader of a medium, and Debian's package that has it.
-const LOADER: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
-const LOADER_PACKAGE: &str = "systemd-boot-efi";
+/// The boot loader of a medium.
+pub const LOADER: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 /// The seed on the medium.
 const SEED: &str = "seed.img";
 
@@ -43,19 +40,6 @@ pub struct Medium<'a> {
     pub seed: Option<&'a [u8]>,
 }
 
-/// Refuses to go on without the boot loader.
-///
-/// # Errors
-/// Of class [`Class::MissingOnHost`], with the package.
-pub fn require() -> Result<()> {
-    if Path::new(LOADER).is_file() {
-        return Ok(());
-    }
-    Err(Class::MissingOnHost.error(format!(
-        "this host lacks {LOADER}\nhint: apt-get install {LOADER_PACKAGE}"
-    )))
-}
-
 impl Medium<'_> {
     /// Writes the medium as a raw disk; under its name it is whole, and closed to others if it has a
     /// seed.
@@ -63,39 +47,24 @@ impl Medium<'_> {
     /// # Errors
     /// When something cannot be read or written.
     pub fn write(&self, output: &Path) -> Result<()> {
-        let context = || format!("writing {}", output.display());
-        let directory = match output.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let work = tempfile::tempdir_in(directory).with_context(context)?;
+        let mode = if self.seed.is_some() { 0o600 } else { 0o644 };
+        let directory = output.parent().filter(|it| !it.as_os_str().is_empty());
+        let work = tempfile::tempdir_in(directory.unwrap_or(Path::new(".")));
+        let work = work.with_context(|| format!("making room for {}", output.display()))?;
         let system = work.path().join("system");
         self.file_system(&system)?;
-        let length = fs::metadata(&system).with_context(context)?.len();
+        let mut content = File::open(&system).context("reading the medium's file system")?;
+        let length = content.metadata()?.len();
         let size = length + 2 * ALIGNMENT_BYTES;
-        let temporary = tempfile::Builder::new()
-            .prefix(".cellboot-")
-            .tempfile_in(directory)
-            .with_context(context)?;
-        let mut disk = temporary.as_file();
-        disk.set_len(size).with_context(context)?;
         let tables = tables(size, length)?;
-        disk.write_all_at(&tables.primary, 0)
-            .with_context(context)?;
-        let last = size - tables.backup.len() as u64;
-        disk.write_all_at(&tables.backup, last)
-            .with_context(context)?;
-        disk.seek(SeekFrom::Start(ALIGNMENT_BYTES))
-            .with_context(context)?;
-        let mut content = File::open(&system).with_context(context)?;
-        std::io::copy(&mut content, &mut disk).with_context(context)?;
-        disk.flush().with_context(context)?;
-        let mode = if self.seed.is_some() { 0o600 } else { 0o644 };
-        disk.set_permissions(Permissions::from_mode(mode))
-            .with_context(context)?;
-        disk.sync_all().with_context(context)?;
-        temporary.persist(output).with_context(context)?;
-        files::sync_directory(directory)
+        whole::write(output, mode, |mut disk| {
+            disk.set_len(size)?;
+            disk.write_all_at(&tables.primary, 0)?;
+            disk.write_all_at(&tables.backup, size - tables.backup.len() as u64)?;
+            disk.seek(SeekFrom::Start(ALIGNMENT_BYTES))?;
+            std::io::copy(&mut content, &mut disk)?;
+            Ok(())
+        })
     }
 
     /// The one file system of a medium.
@@ -113,13 +82,13 @@ impl Medium<'_> {
         size += length;
         let (mut loader, length) = open(Path::new(LOADER))?;
         size += length;
-        let menu = "timeout 3\ndefault install\neditor no\n".to_owned();
+        let menu = "timeout 3\ndefault install\neditor no\n";
         let entry = format!(
             "title Install: everything on the disk of this machine is lost\nlinux /vmlinuz\n\
              initrd /initrd.img\noptions {} console=tty0\n",
             append(kickstart::VOLUME)
         );
-        let sum = format!("{}  overlay.tgz\n", sha256(self.overlay));
+        let sum = volume::overlay_sum(self.overlay);
         let seed = self.seed.unwrap_or_default();
         size += (self.kickstart.len() + self.overlay.len() + seed.len()) as u64;
         let mut items: Vec<(&str, Box<dyn Read + '_>)> = vec![
@@ -130,8 +99,8 @@ impl Medium<'_> {
             ("initrd.img", Box::new(&mut initrd)),
             (STAGE2_PATH, Box::new(&mut stage2)),
             (KICKSTART, Box::new(self.kickstart.as_bytes())),
-            ("overlay.tgz", Box::new(self.overlay)),
-            ("overlay.sum", Box::new(sum.as_bytes())),
+            (OVERLAY, Box::new(self.overlay)),
+            (OVERLAY_SUM, Box::new(sum.as_bytes())),
         ];
         if self.seed.is_some() {
             items.push((SEED, Box::new(seed)));

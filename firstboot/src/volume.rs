@@ -20,7 +20,7 @@ use crate::hash::sha256;
 use crate::paths;
 
 /// What cloud-init and the firmware of no machine confuse with another volume.
-const LABEL: [u8; 11] = *b"CIDATA     ";
+pub const LABEL: &str = "CIDATA";
 /// The least size of a volume; one with hundreds of nodes needs no more.
 const MINIMUM_BYTES: usize = 1 << 20;
 
@@ -102,7 +102,7 @@ impl Volume {
             ("network_data.json", text(&network_data(&network)?)?),
         ];
         let files = files.map(|(name, text)| (format!("openstack/latest/{name}"), text));
-        fat(*b"config-2   ", &files).context("making the config drive of a seed")
+        fat("config-2", &files).context("making the config drive of a seed")
     }
 
     /// The three files of the volume, by their names there.
@@ -116,7 +116,7 @@ impl Volume {
 }
 
 /// A volume without a partition table that has this label and these files, a directory deep or two.
-fn fat(label: [u8; 11], files: &[(String, String)]) -> std::io::Result<Vec<u8>> {
+fn fat(label: &str, files: &[(String, String)]) -> std::io::Result<Vec<u8>> {
     let content: usize = files.iter().map(|(_, text)| text.len()).sum();
     let size = (content * 2)
         .next_multiple_of(MINIMUM_BYTES)
@@ -128,7 +128,10 @@ fn fat(label: [u8; 11], files: &[(String, String)]) -> std::io::Result<Vec<u8>> 
     }
     let digest = digest.finalize();
     let id = u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]);
-    let options = FormatVolumeOptions::new().volume_label(label).volume_id(id);
+    let mut padded = [b' '; 11];
+    padded[..label.len()].copy_from_slice(label.as_bytes());
+    let options = FormatVolumeOptions::new();
+    let options = options.volume_label(padded).volume_id(id);
     fatfs::format_volume(&mut disk, options)?;
     let system = FileSystem::new(&mut disk, FsOptions::new().time_provider(&NO_CLOCK))?;
     for (name, text) in files {

@@ -1,15 +1,15 @@
 //! A disk as a file in one of the formats that people import.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use firstboot::files;
+use anyhow::Result;
 
 use super::qcow2;
 use super::source::Source;
+use crate::whole;
 
 /// Formats of disk images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -41,28 +41,11 @@ impl Format {
 
 /// Writes the disk; under its final name it is whole.
 pub fn write(source: &dyn Source, format: Format, output: &Path) -> Result<()> {
-    let context = || format!("writing {}", output.display());
-    let directory = match output.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let temporary = tempfile::Builder::new()
-        .prefix(".cellboot-")
-        .permissions(Permissions::from_mode(0o644))
-        .tempfile_in(directory)
-        .with_context(context)?;
-    match format {
-        Format::Qcow2 => qcow2::write(source, temporary.as_file(), QCOW2_LEVEL),
-        Format::Raw => write_raw(source, temporary.as_file()),
-        Format::RawZst => write_stream(source, temporary.as_file()),
-    }
-    .with_context(context)?;
-    temporary.as_file().sync_all().with_context(context)?;
-    temporary
-        .persist(output)
-        .map_err(|error| error.error)
-        .with_context(context)?;
-    files::sync_directory(directory)
+    whole::write(output, 0o644, |file| match format {
+        Format::Qcow2 => qcow2::write(source, file, QCOW2_LEVEL),
+        Format::Raw => write_raw(source, file),
+        Format::RawZst => write_stream(source, file),
+    })
 }
 
 fn write_raw(source: &dyn Source, file: &File) -> Result<()> {

@@ -6,8 +6,7 @@
 pub mod bmap;
 mod scripts;
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -19,11 +18,10 @@ use firstboot::volume::Volume;
 use crate::disk::derived_uuid;
 use crate::disk::export::{self, Format};
 use crate::fault::Class;
-use crate::inspect;
 use crate::keys::Keys;
 use crate::report::Report;
-use crate::seed;
 use crate::site::Site;
+use crate::{inspect, seed, whole};
 
 /// Where people put images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -213,21 +211,12 @@ fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
     files::replace(path, text.as_bytes(), Ownership::mode(mode))
 }
 
-/// A copy that is whole under its name.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let context = || format!("copying {} to {}", from.display(), to.display());
-    let directory = to.parent().unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new()
-        .prefix(".cellboot-")
-        .tempfile_in(directory);
-    let temporary = temporary.with_context(context)?;
-    fs::copy(from, temporary.path()).with_context(context)?;
-    let mode = Permissions::from_mode(0o644);
-    temporary
-        .as_file()
-        .set_permissions(mode)
-        .with_context(context)?;
-    temporary.as_file().sync_all().with_context(context)?;
-    temporary.persist(to).with_context(context)?;
-    files::sync_directory(directory)
+    let context = || format!("reading {}", from.display());
+    let mut image = File::open(from).with_context(context)?;
+    whole::write(to, 0o644, |mut file| {
+        std::io::copy(&mut image, &mut file)
+            .map(drop)
+            .with_context(context)
+    })
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
 use firstboot::hash::sha256;
 
-use crate::kickstart;
+use crate::{kickstart, whole};
 
 /// Label of the volume with the installer's second stage.
 pub const STAGE2: &str = "STAGE2";
@@ -16,6 +16,9 @@ pub const STAGE2: &str = "STAGE2";
 pub(crate) const STAGE2_PATH: &str = "images/install.img";
 /// The kickstart's name on its volume.
 pub const KICKSTART: &str = "ks.cfg";
+/// The overlay's archive beside it, and its checksum.
+pub(crate) const OVERLAY: &str = "overlay.tgz";
+pub(crate) const OVERLAY_SUM: &str = "overlay.sum";
 const MIB: u64 = 1 << 20;
 /// Smaller volumes would be of a kind of FAT that some kernels' tools guess wrong.
 const LEAST: u64 = 8 * MIB;
@@ -28,14 +31,19 @@ pub type Item<'a> = (&'a str, &'a mut dyn Read);
 /// # Errors
 /// When it cannot be written.
 pub fn write_kickstart(place: &Path, text: &str, overlay: &[u8]) -> Result<()> {
-    let sum = format!("{}  overlay.tgz\n", sha256(overlay));
+    let sum = overlay_sum(overlay);
     let size = (text.len() + overlay.len()) as u64;
     let items: [Item<'_>; 3] = [
         (KICKSTART, &mut text.as_bytes()),
-        ("overlay.tgz", &mut &*overlay),
-        ("overlay.sum", &mut sum.as_bytes()),
+        (OVERLAY, &mut &*overlay),
+        (OVERLAY_SUM, &mut sum.as_bytes()),
     ];
     write(place, kickstart::VOLUME, size, items)
+}
+
+/// The overlay's checksum, as `sha256sum --check` takes it.
+pub(crate) fn overlay_sum(overlay: &[u8]) -> String {
+    format!("{}  {OVERLAY}\n", sha256(overlay))
 }
 
 /// Writes the volume with the second stage, unless it is there already.
@@ -60,21 +68,15 @@ pub(crate) fn write<'a>(
     content: u64,
     items: impl IntoIterator<Item = Item<'a>>,
 ) -> Result<()> {
-    let context = || format!("writing {}", place.display());
-    let directory = place.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory).with_context(context)?;
     // Room for the tables, and for the last cluster of each file.
     let size = (content + content / 64 + MIB)
         .next_multiple_of(MIB)
         .max(LEAST);
-    fill(file.as_file_mut(), label, size, items).with_context(context)?;
-    file.as_file().sync_all().with_context(context)?;
-    file.persist(place).with_context(context)?;
-    firstboot::files::sync_directory(directory)
+    whole::write(place, 0o600, |file| Ok(fill(file, label, size, items)?))
 }
 
 fn fill<'a>(
-    file: &mut File,
+    mut file: &File,
     label: &str,
     size: u64,
     items: impl IntoIterator<Item = Item<'a>>,
@@ -83,7 +85,7 @@ fn fill<'a>(
     let mut padded = [b' '; 11];
     padded[..label.len()].copy_from_slice(label.as_bytes());
     let options = FormatVolumeOptions::new().volume_label(padded);
-    fatfs::format_volume(&mut *file, options)?;
+    fatfs::format_volume(file, options)?;
     file.seek(SeekFrom::Start(0))?;
     let system = FileSystem::new(file, FsOptions::new())?;
     {

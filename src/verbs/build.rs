@@ -124,17 +124,10 @@ impl Wanted {
         };
         Ok(Job {
             results: self.out.join(&recipe.platform.name),
-            cache: Cache::at(&self.cache()?),
+            cache: Cache::at(&Cache::directory_or_default(self.cache.as_deref())?),
             site,
             recipe,
         })
-    }
-
-    fn cache(&self) -> Result<PathBuf> {
-        match &self.cache {
-            Some(directory) => Ok(directory.clone()),
-            None => Cache::default_directory(),
-        }
     }
 
     /// The platform that the site pins or the arguments name, or else the one that can be built.

@@ -10,7 +10,7 @@ use crate::agent::Agent;
 use crate::cache::Cache;
 use crate::host;
 use crate::kickstart::{Destination, Kickstart, Mirrors};
-use crate::media::{self, Medium};
+use crate::media::Medium;
 use crate::mirror::{self, download::Patience};
 use crate::overlay;
 use crate::project::Project;
@@ -51,8 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let tree = platform.tree.as_ref();
     let tree = tree.context("it was chosen by its tree")?;
     let seed = arguments.seed.as_deref().map(write::seed).transpose()?;
-    host::require(host::INSTALL)?;
-    media::require()?;
+    host::require(host::MEDIUM)?;
     let project = Project::find()?;
     let overlay = overlay::Files::load(&project.overlays(), arguments.role, &platform.name)?;
     let mirrors = Mirrors::of(tree, &site);
@@ -69,10 +68,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let kickstart = kickstart.text(&project.kickstart())?;
     let report = Report::new(3);
-    let cache = match &arguments.cache {
-        Some(directory) => directory.clone(),
-        None => Cache::default_directory()?,
-    };
+    let cache = Cache::directory_or_default(arguments.cache.as_deref())?;
     let url = mirrors.url(Address::Main, &tree.installer);
     let installer = mirror::installer(&url, tree, &cache, Patience::default(), &report)?;
     let stage = report.begin("agent: building");

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use fatfs::{FileSystem, FsOptions};
+use firstboot::volume::LABEL;
 use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::disk::ALIGNMENT_BYTES;
@@ -29,8 +30,6 @@ use table::Layout;
 use target::Target;
 
 const BUFFER_BYTES: usize = 4 << 20;
-/// cloud-init looks for a volume of this name.
-const LABEL: &str = "CIDATA";
 /// A seed is some kilobytes of text.
 const LARGEST_SEED_BYTES: u64 = 64 << 20;
 
