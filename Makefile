@@ -4,7 +4,6 @@ PLATFORM ?= auto
 SITE ?= site.toml
 OUT ?= out
 PREFIX ?= /usr/local
-CUTS ?= 10
 
 CELLBOOT := target/release/cellboot
 # What tests run with and is not ours: a client of OpenStack, the grammar of kickstarts.
@@ -53,9 +52,8 @@ test: host-tools check images $(VENV) $(RELEASES) ## every test, boots of the im
 	cargo test --test it -- --ignored --nocapture
 	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture --skip soak::
 
-soak: images $(VENV) ## what takes hours: ten power cuts (CUTS=10), the life of a cell with two computes
-	OUT=$(OUT) CUTS=$(CUTS) cargo test --test vm -- --ignored --test-threads=1 --nocapture \
-		a_controller soak::
+soak: images $(VENV) ## what takes hours: the life of a cell with two computes, through power cuts (CUTS=10)
+	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture soak::
 
 bench: images ## measure builds and the first boot, as ratios
 	cargo bench --quiet --bench ratios

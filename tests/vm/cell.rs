@@ -46,6 +46,35 @@ const EVIDENCE: [&str; 5] = [
     "top -bn1 | head -n 15; free -m; df -h /; ss -tnp state established '( sport = 5672 )' | wc -l",
 ];
 
+/// Boots a node once for each of `percents`, and cuts its power when so many percent of its steps are
+/// finished.
+pub(super) fn cut_power_as_it_boots(lab: &mut Lab, name: &str, percents: &[u32]) {
+    for &percent in percents {
+        lab.power_on(name).unwrap();
+        let node = lab.node(Some(name)).unwrap();
+        let far_enough = |event: &Event| match event {
+            Event::Said(text) => progress(text).is_some_and(|seen| seen >= percent),
+            Event::Ready { .. } | Event::Joined { .. } | Event::Failed { .. } => true,
+            Event::Waiting(_) => true,
+        };
+        let event = lab.await_event(node, |_| (), far_enough).unwrap();
+        assert!(
+            matches!(event, Event::Said(_)),
+            "before the cut at {percent} %: {event:?}"
+        );
+        node.machine.process().cut_power().unwrap();
+        println!("power cut at {event:?}");
+    }
+}
+
+/// Percent of the steps that are finished, from `[12/48] ...`.
+fn progress(said: &str) -> Option<u32> {
+    let (place, _) = said.strip_prefix('[')?.split_once(']')?;
+    let (finished, total) = place.split_once('/')?;
+    let [finished, total]: [u32; 2] = [finished.parse().ok()?, total.parse().ok()?];
+    finished.checked_mul(100)?.checked_div(total)
+}
+
 /// Waits until a compute has joined, and tells how long that took, step by step.
 pub(super) fn joins(lab: &Lab, name: &str) {
     let end = last_word(lab, name);
@@ -189,4 +218,14 @@ pub(super) fn instances_run(lab: &Lab, computes: &[&str], all: bool) {
     let text = std::fs::read_to_string(&seconds).unwrap();
     let taken: Value = serde_json::from_str(&text).unwrap();
     println!("seconds: {taken}");
+}
+
+#[test]
+fn progress_is_read_from_the_agents_lines() {
+    assert_eq!(
+        progress("[12/48] mariadb/running applied in 3.1 s"),
+        Some(25)
+    );
+    assert_eq!(progress("[0/0] x"), None);
+    assert_eq!(progress("starting"), None);
 }

@@ -10,7 +10,7 @@ use super::{accelerator, cell, directory, images, site};
 
 /// How far a boot is, in percent of its steps, when its power is cut: while the databases come up,
 /// while identity is made, while services are started. A cut costs the boot up to it, which has to
-/// be waited for again; `make soak` cuts everywhere.
+/// be waited for again; `make soak` cuts anywhere.
 const CUTS: [u32; 2] = [20, 50];
 /// The first compute of the site.
 const COMPUTE: &str = "compute1";
@@ -40,22 +40,7 @@ fn a_controller_survives_power_cuts_and_a_compute_joins_it() {
     let mut lab = Lab::create(&plan, &site).unwrap();
     let name = site.controller().name.clone();
 
-    for percent in cuts() {
-        lab.power_on(&name).unwrap();
-        let node = lab.node(None).unwrap();
-        let far_enough = |event: &Event| match event {
-            Event::Said(text) => progress(text).is_some_and(|seen| seen >= percent),
-            Event::Ready { .. } | Event::Joined { .. } | Event::Failed { .. } => true,
-            Event::Waiting(_) => true,
-        };
-        let event = lab.await_event(node, |_| (), far_enough).unwrap();
-        assert!(
-            matches!(event, Event::Said(_)),
-            "before the cut at {percent} %: {event:?}"
-        );
-        node.machine.process().cut_power().unwrap();
-        println!("power cut at {event:?}");
-    }
+    cell::cut_power_as_it_boots(&mut lab, &name, &CUTS);
 
     // The compute is there before its controller, and loads while that waits for something.
     lab.power_on(COMPUTE).unwrap();
@@ -75,30 +60,6 @@ fn a_controller_survives_power_cuts_and_a_compute_joins_it() {
     cell::instances_run(&lab, &[COMPUTE], false);
     cell::answers(&login, &AFTER_INSTANCES);
     lab.down(true).unwrap();
-}
-
-/// [`CUTS`], or as many as `CUTS` in the environment says, drawn by lot.
-fn cuts() -> Vec<u32> {
-    let Some(count) = std::env::var("CUTS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-    else {
-        return CUTS.to_vec();
-    };
-    let mut lots: Vec<u8> = vec![0; count];
-    getrandom::fill(&mut lots).unwrap();
-    lots.sort_unstable();
-    lots.into_iter()
-        .map(|lot| u32::from(lot) * 98 / 255)
-        .collect()
-}
-
-/// Percent of the steps that are finished, from `[12/48] ...`.
-fn progress(said: &str) -> Option<u32> {
-    let (place, _) = said.strip_prefix('[')?.split_once(']')?;
-    let (finished, total) = place.split_once('/')?;
-    let [finished, total]: [u32; 2] = [finished.parse().ok()?, total.parse().ok()?];
-    finished.checked_mul(100)?.checked_div(total)
 }
 
 /// `cloud.py`, through the doors.
@@ -206,14 +167,4 @@ fn look_inside(login: &ssh::Login) {
     assert_eq!(names, [full, short], "canonical name first in /etc/hosts");
 
     cell::applies_nothing_again(login);
-}
-
-#[test]
-fn progress_is_read_from_the_agents_lines() {
-    assert_eq!(
-        progress("[12/48] mariadb/running applied in 3.1 s"),
-        Some(25)
-    );
-    assert_eq!(progress("[0/0] x"), None);
-    assert_eq!(progress("starting"), None);
 }

@@ -17,6 +17,8 @@ use super::{accelerator, directory, images, site};
 
 const CONTROLLER: &str = "controller";
 const COMPUTES: [&str; 2] = ["compute1", "compute2"];
+/// How often the controller's power is cut in its first boot, unless `CUTS` says otherwise.
+const CUTS: usize = 10;
 /// The one that is replaced and removed.
 const OTHER: &str = "compute2";
 /// How long the controller is away in the middle of a join.
@@ -43,33 +45,55 @@ fn a_cell_with_two_computes_lives_through_everything() {
     }
     let mut lab = Lab::create(&plan, &site).unwrap();
 
+    let begin = Instant::now();
+    let ended = |phase: &str| println!("== {phase}: ended at {} s", begin.elapsed().as_secs());
     computes_wait_for_their_controller(&mut lab);
+    ended("first boot, with power cuts, and joining");
     cell::instances_run(&lab, &COMPUTES, true);
-    println!(
-        "{}",
-        on_controller(&lab, &format!("{AGENT} verify --smoke"))
-    );
+    ended("instances");
+    let smoke = on_controller(&lab, &format!("{AGENT} verify --smoke"));
+    println!("{smoke}");
+    ended("verify --smoke");
     a_broker_that_was_never_finished_is_made_again(&lab);
+    ended("the broker made again");
     a_reboot_applies_nothing(&mut lab);
+    ended("reboot");
     a_replaced_disk_needs_a_token(&mut lab);
+    ended("replaced disk");
     the_controller_may_be_away(&mut lab);
+    ended("the controller away in a join");
     a_compute_is_removed_when_it_is_empty(&lab);
+    ended("removal");
     a_line_that_is_typed_makes_a_compute(&lab);
+    ended("a typed line");
     lab.down(true).unwrap();
 }
 
-/// Computes that are powered on first say that they wait, and join when the controller is there.
+/// Computes that are powered on first say that they wait, and join when the controller is there,
+/// however often its power is cut before that.
 fn computes_wait_for_their_controller(lab: &mut Lab) {
     for name in COMPUTES {
         lab.power_on(name).unwrap();
         says(lab, name, "join/enrolled waits for the controller at ");
     }
+    cell::cut_power_as_it_boots(lab, CONTROLLER, &cuts());
     lab.power_on(CONTROLLER).unwrap();
     is_ready(lab);
     for name in COMPUTES {
         cell::joins(lab, name);
         cell::look_at_compute(lab, name);
     }
+}
+
+/// How far the controller's boot is, in percent of its steps, at each cut; drawn by lot.
+fn cuts() -> Vec<u32> {
+    let count = std::env::var("CUTS").map_or(CUTS, |text| text.parse().unwrap());
+    let mut lots: Vec<u8> = vec![0; count];
+    getrandom::fill(&mut lots).unwrap();
+    lots.sort_unstable();
+    lots.into_iter()
+        .map(|lot| u32::from(lot) * 98 / 255)
+        .collect()
 }
 
 /// What a power cut leaves in the middle of RabbitMQ's first start: a schema, and none of its tables.
