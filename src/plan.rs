@@ -132,7 +132,7 @@ impl Recipe {
                 inputs.add(format!("overlay {}", path.display()), overlays.input(path)?);
             }
         }
-        if role == Role::Controller {
+        if role == Role::Controller && build.schemas {
             inputs.add("schemas", format!("{:?}", schema::all()));
         }
         Ok(inputs)

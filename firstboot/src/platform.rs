@@ -160,6 +160,9 @@ pub struct Build {
     /// Directories of Python programs whose byte code is made by the build.
     #[serde(default)]
     pub byte_compile: Vec<PathBuf>,
+    /// Whether the tables of every database are made by the build, so that no node has to.
+    #[serde(default)]
+    pub schemas: bool,
     /// Kernel modules that find the root disk, whatever it hangs from; their dependencies follow.
     #[serde(default)]
     pub initramfs: Vec<String>,

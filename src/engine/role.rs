@@ -70,7 +70,7 @@ impl Engine<'_> {
         let stage = self.report.begin(format!("{role}: making byte code"));
         self.byte_compile(&tree)?;
         stage.finish("done");
-        if role == Role::Controller {
+        if role == Role::Controller && self.platform.build.schemas {
             self.bake_schemas(&tree, &work.join("bake"))?;
         }
         self.finish(role, &tree, overlays)?;

@@ -75,6 +75,16 @@ fn progress(said: &str) -> Option<u32> {
     finished.checked_mul(100)?.checked_div(total)
 }
 
+/// Waits until a controller has come up as a cloud, and tells how long that took, step by step.
+pub(super) fn is_ready(lab: &Lab, name: &str) {
+    let end = last_word(lab, name);
+    assert!(matches!(end, Event::Ready { .. }), "{end:?}");
+    println!("{end:?}");
+    if let Some(table) = timings::table(lab, lab.node(Some(name)).unwrap()).unwrap() {
+        println!("{table}");
+    }
+}
+
 /// Waits until a compute has joined, and tells how long that took, step by step.
 pub(super) fn joins(lab: &Lab, name: &str) {
     let end = last_word(lab, name);

@@ -1,4 +1,8 @@
-//! The life of a cell, longer than a test of every change may take: `make soak` runs it.
+//! The life of a cell, longer than a test of every change may take: `make soak` runs it, and what is
+//! below here.
+
+mod el9;
+mod libvirt;
 
 use std::io::Write;
 use std::path::Path;
@@ -78,7 +82,7 @@ fn computes_wait_for_their_controller(lab: &mut Lab) {
     }
     cell::cut_power_as_it_boots(lab, CONTROLLER, &cuts());
     lab.power_on(CONTROLLER).unwrap();
-    is_ready(lab);
+    cell::is_ready(lab, CONTROLLER);
     for name in COMPUTES {
         cell::joins(lab, name);
         cell::look_at_compute(lab, name);
@@ -120,7 +124,7 @@ fn a_reboot_applies_nothing(lab: &mut Lab) {
     for name in all {
         lab.power_on(name).unwrap();
     }
-    is_ready(lab);
+    cell::is_ready(lab, CONTROLLER);
     for name in COMPUTES {
         let end = cell::last_word(lab, name);
         assert!(matches!(end, Event::Joined { .. }), "{name}: {end:?}");
@@ -188,7 +192,7 @@ fn the_controller_may_be_away(lab: &mut Lab) {
         error.lines().next().unwrap_or_default()
     );
     lab.power_on(CONTROLLER).unwrap();
-    is_ready(lab);
+    cell::is_ready(lab, CONTROLLER);
     cell::joins(lab, OTHER);
     println!(
         "the controller was away for {} s and more",
@@ -285,11 +289,6 @@ fn a_line_that_is_typed_makes_a_compute(lab: &Lab) {
     // A new machine for the lab: its host key is another one.
     std::fs::remove_file(&login.known_hosts).unwrap();
     cell::applies_nothing_again(&login);
-}
-
-fn is_ready(lab: &Lab) {
-    let end = cell::last_word(lab, CONTROLLER);
-    assert!(matches!(end, Event::Ready { .. }), "{end:?}");
 }
 
 /// Waits until a node has said something.
