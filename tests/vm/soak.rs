@@ -5,6 +5,8 @@ mod el9;
 mod libvirt;
 
 use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -259,13 +261,9 @@ fn a_line_that_is_typed_makes_a_compute(lab: &Lab) {
     let waits = cellboot::lab::await_event(&bare, begins, deadline, |_| (), ended);
     assert!(matches!(waits.unwrap(), Event::Waiting(_)));
 
-    // Hung up at once: a console that nobody reads from stops the machine when it is full.
-    let type_at_console = |line: &str| {
-        let socket = bare.process().socket("serial").unwrap();
-        writeln!(socket.connect().unwrap(), "{line}").unwrap();
-    };
+    let mut console = Console::of(&bare);
     let refusal = "cellboot: the line was not taken: ";
-    type_at_console("firstboot join");
+    console.type_line("firstboot join");
     let told = wait::until("an answer to half a line", deadline, || {
         let lines = Follow::new(&bare.log(), begins).lines()?;
         let told = lines.into_iter().find(|line| line.contains(refusal));
@@ -280,7 +278,7 @@ fn a_line_that_is_typed_makes_a_compute(lab: &Lab) {
              --provider-interface {provider} 2>/dev/null"
         ),
     );
-    type_at_console(&line);
+    console.type_line(&line);
     let joined = |event: &Event| matches!(event, Event::Joined { .. } | Event::Failed { .. });
     let end = cellboot::lab::await_event(&bare, begins, deadline * 2, |_| (), joined).unwrap();
     assert!(matches!(end, Event::Joined { .. }), "{end:?}");
@@ -289,6 +287,31 @@ fn a_line_that_is_typed_makes_a_compute(lab: &Lab) {
     // A new machine for the lab: its host key is another one.
     std::fs::remove_file(&login.known_hosts).unwrap();
     cell::applies_nothing_again(&login);
+}
+
+/// Somebody who sits at a console. What it says is read, for a console that is full stops its machine;
+/// and it is not hung up, for then what the machine has not taken yet of a line is lost.
+struct Console(UnixStream);
+
+impl Console {
+    fn of(machine: &Machine) -> Self {
+        let socket = machine.process().socket("serial").unwrap();
+        let socket = socket.connect().unwrap();
+        let mut said = socket.try_clone().unwrap();
+        // Until it is hung up.
+        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        Self(socket)
+    }
+
+    fn type_line(&mut self, line: &str) {
+        writeln!(self.0, "{line}").unwrap();
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
 }
 
 /// Waits until a node has said something.
