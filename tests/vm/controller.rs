@@ -73,7 +73,7 @@ fn look_from_outside(lab: &Lab) {
 }
 
 /// What of the table can only be seen on the node itself: a line for its shell, and the answer.
-const INSIDE: [(&str, &str); 15] = [
+const INSIDE: [(&str, &str); 16] = [
     (
         "mariadb -N -e \"SELECT schema_name FROM information_schema.schemata WHERE schema_name \
          NOT IN ('information_schema','mysql','performance_schema','sys') ORDER BY 1\" | xargs",
@@ -134,6 +134,13 @@ const INSIDE: [(&str, &str); 15] = [
     (
         ". /root/admin-openrc && openstack token issue -f value -c id 2>/dev/null | cut -c 1-5",
         "gAAAA",
+    ),
+    // who may log in here may log in to a node that the registrar gives a seed
+    (
+        "nsenter -t $(systemctl show -P MainPID cellboot-registrar) -m \
+         cmp /root/.ssh/authorized_keys - </root/.ssh/authorized_keys; echo $?; \
+         grep -c cellboot /root/.ssh/authorized_keys",
+        "0\n1",
     ),
 ];
 
