@@ -8,8 +8,13 @@ PREFIX ?= /usr/local
 CELLBOOT := target/release/cellboot
 # What tests run with and is not ours: a client of OpenStack, the grammar of kickstarts.
 VENV := target/vm/venv
-# The code of the OpenStack releases, as far as it defines options of configuration files.
-RELEASES := target/options/venv
+# The code of the OpenStack releases, as far as it defines options of configuration files: of those
+# that are the default of a platform, and of those that a site may ask for.
+OPTIONS := target/options/venv
+RELEASES := $(OPTIONS) target/options/zed
+LATER := $(foreach name,bobcat caracal dalmatian epoxy,target/options/$(name))
+# What says of such a directory that all of it is there.
+WHOLE := /whole
 PIP := bin/pip install --quiet --disable-pip-version-check
 # What a build and the lab run, besides what every Debian has: the program or the file, then the
 # package.
@@ -49,35 +54,43 @@ check: host-tools ## format, lints and the tests that need no machine
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	cargo test --workspace --quiet
 
-test: host-tools check images $(VENV) $(RELEASES) ## every test, boots of the images in QEMU included
+test: host-tools check images $(addsuffix $(WHOLE),$(VENV) $(RELEASES)) ## every test, boots of the images in QEMU included
 	@$(MAKE) --no-print-directory host-tools HOST_TOOLS="$(TEST_TOOLS)"
-	cargo test --test it -- --ignored --nocapture
+	cargo test --test it -- --ignored --nocapture --skip soak::
 	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture --skip soak::
 
-soak: images $(VENV) $(RELEASES) ## what takes hours: the life of a cell, through power cuts (CUTS=10); a stand-in for Stream 9
+soak: images $(addsuffix $(WHOLE),$(VENV) $(RELEASES) $(LATER)) ## what takes hours: the life of a cell, through power cuts (CUTS=10); a stand-in for Stream 9
 	@$(MAKE) --no-print-directory host-tools HOST_TOOLS="$(SOAK_TOOLS)"
+	cargo test --test it -- --ignored --nocapture soak::
 	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture soak::
 
 bench: images ## measure builds and the first boot, as ratios
 	cargo bench --quiet --bench ratios
 
-$(VENV): tests/vm/requirements.txt
-	rm -rf $(VENV)
-	python3 -m venv $(VENV) || { $(SUDO) apt-get install -qq -y python3-venv && python3 -m venv $(VENV); }
-	$(VENV)/$(PIP) --requirement $<
-	touch $(VENV)
+$(VENV)$(WHOLE): tests/vm/requirements.txt
+	rm -rf $(@D)
+	python3 -m venv $(@D) || { $(SUDO) apt-get install -qq -y python3-venv && python3 -m venv $(@D); }
+	$(@D)/$(PIP) --requirement $<
+	touch $@
 
-$(RELEASES): tests/options/antelope.txt tests/options/zed.txt $(VENV)
-	rm -rf $(RELEASES) target/options/zed
-	python3 -m venv $(RELEASES)
-	$(RELEASES)/$(PIP) --no-deps --requirement $<
-	$(RELEASES)/$(PIP) --no-deps --target target/options/zed --requirement tests/options/zed.txt
-	touch $(RELEASES)
+$(OPTIONS)$(WHOLE): tests/options/antelope.txt $(VENV)$(WHOLE)
+	rm -rf $(@D)
+	python3 -m venv $(@D)
+	$(@D)/$(PIP) --no-deps --requirement $<
+	touch $@
 
-options: $(RELEASES) ## write anew what `cellboot check` knows of the options of each release
-	$(RELEASES)/bin/python tests/options/options.py catalogue >src/site/options/antelope.txt
-	PYTHONPATH=target/options/zed $(RELEASES)/bin/python tests/options/options.py catalogue \
-		>src/site/options/zed.txt
+# Beside Antelope's code, which has what is the same in all.
+target/options/%$(WHOLE): tests/options/%.txt $(OPTIONS)$(WHOLE)
+	rm -rf $(@D)
+	$(OPTIONS)/$(PIP) --no-deps --target $(@D) --requirement $<
+	touch $@
+
+options: $(addsuffix $(WHOLE),$(RELEASES) $(LATER)) ## write anew what `cellboot check` knows of the options of each release
+	$(OPTIONS)/bin/python tests/options/options.py catalogue >src/site/options/antelope.txt
+	set -e; for release in $(filter-out venv,$(notdir $(RELEASES) $(LATER))); do \
+		PYTHONPATH=target/options/$$release $(OPTIONS)/bin/python tests/options/options.py catalogue \
+			>src/site/options/$$release.txt; \
+	done
 
 docs: $(CELLBOOT) ## write man pages, shell completions and the reference of site.toml
 	@$(CELLBOOT) reference

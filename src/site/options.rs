@@ -7,9 +7,13 @@ use std::collections::BTreeMap;
 
 use super::suggest;
 
-const RELEASES: [(&str, &str); 2] = [
+const RELEASES: [(&str, &str); 6] = [
     ("zed", include_str!("options/zed.txt")),
     ("antelope", include_str!("options/antelope.txt")),
+    ("bobcat", include_str!("options/bobcat.txt")),
+    ("caracal", include_str!("options/caracal.txt")),
+    ("dalmatian", include_str!("options/dalmatian.txt")),
+    ("epoxy", include_str!("options/epoxy.txt")),
 ];
 /// Sections that a configuration names itself: devices of a compute, of which each has its own.
 const OWN_NAMES: [(&str, &str); 2] = [("nova", "mdev_"), ("nova", "vgpu_")];
@@ -106,6 +110,7 @@ impl Catalogue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firstboot::platform::Platform;
 
     fn said(service: &str, section: &str, option: &str) -> Option<(String, String)> {
         let catalogue = Catalogue::of("antelope").unwrap();
@@ -172,7 +177,11 @@ mod tests {
     }
 
     #[test]
-    fn a_release_that_nobody_looked_through_has_none() {
-        assert!(Catalogue::of("epoxy").is_none());
+    fn every_release_of_every_platform_was_looked_through() {
+        for name in Platform::names() {
+            for release in Platform::load(name).unwrap().releases.keys() {
+                assert!(Catalogue::of(release).is_some(), "{name}, {release}");
+            }
+        }
     }
 }

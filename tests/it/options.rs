@@ -45,9 +45,8 @@ override.placement.placement_database = { max_pool_size = 3 }
 "#;
 
 /// Writes what this node reads of the services that take overrides, one file each.
-fn render(site: &Site, platform: &Platform, role: Role, place: &Path) {
+fn render(site: &Site, platform: &Platform, release: &str, role: Role, place: &Path) {
     let node = site.nodes.iter().find(|node| node.role == role).unwrap();
-    let release = site.release_on(platform);
     let work = tempfile::tempdir().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let overlay = overlay::Files::load(&root.join("overlays"), role, &platform.name).unwrap();
@@ -131,33 +130,73 @@ fn judge(release: &str, directory: &Path) -> String {
     String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr)
 }
 
+/// Renders the files of every site for a platform with this release, and has them judged.
+fn is_the_releases_own(platform: &Platform, release: &str) {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/options");
+    let directory: PathBuf = target.join("files").join(release);
+    let _ = std::fs::remove_dir_all(&directory);
+    for (variant, added) in SITES {
+        let work = tempfile::tempdir().unwrap();
+        let text = SITE.replace("interface = \"ens3\"", INTERFACES);
+        let text = if added.contains("provider") {
+            text
+        } else {
+            SITE.to_owned()
+        };
+        let path = site(work.path(), &format!("{text}{added}\n"));
+        let site = Site::load(Path::new(&path)).unwrap();
+        for role in Role::ALL {
+            let place = directory.join(format!("{variant}-{role}"));
+            render(&site, platform, release, role, &place);
+        }
+    }
+    let said = judge(release, &directory);
+    println!("{}, {release}: {}", platform.name, said.trim());
+    assert!(said.ends_with(" files judged, 0 complaints\n"), "{said}");
+}
+
+/// What is kept of a release's options is what its code says.
+fn is_kept(release: &str) {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let kept = kept.join(format!("src/site/options/{release}.txt"));
+    let text = of_release(release).arg("catalogue").read().unwrap();
+    assert!(
+        std::fs::read_to_string(&kept).unwrap() == text,
+        "{} is not what {release} says: `make options` writes it anew",
+        kept.display()
+    );
+}
+
+/// Every platform with the releases that sites on it may ask for, its own first.
+fn platforms() -> impl Iterator<Item = (Platform, Vec<String>)> {
+    Platform::names().map(|name| {
+        let platform = Platform::load(name).unwrap();
+        let mut releases: Vec<String> = platform.releases.keys().cloned().collect();
+        releases.sort_by_key(|release| *release != platform.release);
+        (platform, releases)
+    })
+}
+
 #[test]
 #[ignore = "needs the releases' own code: make test"]
 fn every_option_of_every_site_is_one_of_its_release() {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/options");
-    for name in Platform::names() {
-        let platform = Platform::load(name).unwrap();
-        let release = platform.release.clone();
-        let directory: PathBuf = target.join("files").join(&release);
-        let _ = std::fs::remove_dir_all(&directory);
-        for (variant, added) in SITES {
-            let work = tempfile::tempdir().unwrap();
-            let text = SITE.replace("interface = \"ens3\"", INTERFACES);
-            let text = if added.contains("provider") {
-                text
-            } else {
-                SITE.to_owned()
-            };
-            let path = site(work.path(), &format!("{text}{added}\n"));
-            let site = Site::load(Path::new(&path)).unwrap();
-            for role in Role::ALL {
-                let place = directory.join(format!("{variant}-{role}"));
-                render(&site, &platform, role, &place);
+    for (platform, releases) in platforms() {
+        is_the_releases_own(&platform, &releases[0]);
+    }
+}
+
+mod soak {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs the code of every release: make soak"]
+    fn the_later_releases_know_the_same_options() {
+        for (platform, releases) in platforms() {
+            for release in &releases[1..] {
+                is_the_releases_own(&platform, release);
+                is_kept(release);
             }
         }
-        let said = judge(&release, &directory);
-        println!("{name}, {release}: {}", said.trim());
-        assert!(said.ends_with(" files judged, 0 complaints\n"), "{said}");
     }
 }
 
@@ -187,13 +226,6 @@ fn an_unknown_option_a_deprecated_one_and_a_wrong_value_are_seen() {
 #[ignore = "needs the releases' own code: make test"]
 fn the_catalogue_of_each_release_is_its_own() {
     for release in ["antelope", "zed"] {
-        let kept = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let kept = kept.join(format!("src/site/options/{release}.txt"));
-        let text = of_release(release).arg("catalogue").read().unwrap();
-        assert!(
-            std::fs::read_to_string(&kept).unwrap() == text,
-            "{} is not what {release} says: `make options` writes it anew",
-            kept.display()
-        );
+        is_kept(release);
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
 }
 
 /// Those of the release that the site gets; where it may get one of several, an option is known if
-/// one of them has it. None where a release has no catalogue: what it has nobody knows here.
+/// one of them has it. None for a name that is no release's, which is a problem of its own.
 fn catalogues(draft: &Draft) -> Option<Vec<Catalogue>> {
     let platform = draft.platform.as_ref()?;
     let release = draft.release.as_ref().map(|it| it.value.clone());
