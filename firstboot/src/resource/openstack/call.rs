@@ -104,6 +104,11 @@ impl<'a> Call<'a> {
                 let request = request.header("Content-Type", *kind);
                 agent.run(request.body(bytes.as_slice()).with_context(context)?)
             }
+            // A body of no bytes is not the same as none, of which the client would not say the
+            // length, without which mod_wsgi takes no such call.
+            None if matches!(self.method, Method::PUT | Method::POST | Method::PATCH) => {
+                agent.run(request.body(&[][..]).with_context(context)?)
+            }
             None => agent.run(request.body(()).with_context(context)?),
         };
         let mut response = response.with_context(context)?;
