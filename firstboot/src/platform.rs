@@ -195,6 +195,10 @@ pub struct Service {
     /// The files that its units read when they start: they are restarted when one of them changes.
     #[serde(default)]
     pub files: Vec<PathBuf>,
+    /// True if its units read these files when they are reloaded, too, and should be: a restart
+    /// would do harm.
+    #[serde(default)]
+    pub reloads: bool,
 }
 
 impl Platform {

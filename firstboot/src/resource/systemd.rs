@@ -100,6 +100,11 @@ impl Systemd {
         self.change("restart", unit)
     }
 
+    /// Has its process read its configuration again, and waits for that.
+    pub(super) fn reload_unit(&self, unit: &str) -> Result<()> {
+        self.change("reload", unit)
+    }
+
     /// Makes systemd forget that it failed, and how often, so that it may start again.
     pub(super) fn reset_failed(&self, unit: &str) -> Result<()> {
         self.change("reset-failed", unit)

@@ -39,12 +39,13 @@ pub fn check(service: &str, context: &Context) -> Result<Check> {
     Ok(Check::Done)
 }
 
-/// Enables and starts every unit of a service, in the platform's order, and restarts those that run
-/// with older files.
+/// Enables and starts every unit of a service, in the platform's order, and restarts (or reloads) those
+/// that run with older files.
 pub fn start(service: &str, context: &Context) -> Result<()> {
     let machine = Machine::of(context.node)?;
-    for unit in &context.platform.service(service)?.units {
-        machine.start(unit, &context.platform.files_of(unit))?;
+    let service = context.platform.service(service)?;
+    for unit in &service.units {
+        machine.start(unit, &context.platform.files_of(unit), service.reloads)?;
     }
     Ok(())
 }
@@ -63,6 +64,8 @@ enum Action {
     Start,
     /// Replace the process that runs with older files.
     Restart,
+    /// Have it read the files that there are now.
+    Reload,
 }
 
 impl Machine {
@@ -116,7 +119,7 @@ impl Machine {
         Ok(Probe::NotYet(told(unit, &state)))
     }
 
-    fn start(&self, unit: &str, files: &BTreeSet<&Path>) -> Result<()> {
+    fn start(&self, unit: &str, files: &BTreeSet<&Path>, reloads: bool) -> Result<()> {
         let state = self.existing(unit)?;
         if state.needs_reload {
             self.systemd.reload()?;
@@ -126,7 +129,7 @@ impl Machine {
         let hash = hash(files)?;
         let is_current = files::read_if_exists(&marker)?.as_deref() == Some(&hash);
         let mark = || files::replace(&marker, hash.as_bytes(), Ownership::mode(0o644));
-        match action(&state, is_current) {
+        match action(&state, is_current, reloads) {
             Action::Nothing => Ok(()),
             Action::Start => {
                 mark()?;
@@ -137,6 +140,10 @@ impl Machine {
             }
             Action::Restart => {
                 self.systemd.restart(unit)?;
+                mark()
+            }
+            Action::Reload => {
+                self.systemd.reload_unit(unit)?;
                 mark()
             }
         }
@@ -155,10 +162,11 @@ impl Machine {
     }
 }
 
-fn action(state: &State, is_current: bool) -> Action {
+fn action(state: &State, is_current: bool, reloads: bool) -> Action {
     let has_process =
         state.is_active() || (state.active == "activating" && !state.is_between_restarts());
     match (has_process, is_current) {
+        (true, false) if reloads && state.is_active() => Action::Reload,
         (true, false) => Action::Restart,
         (true, true) if state.is_active() => Action::Nothing,
         _ => Action::Start,
@@ -265,7 +273,7 @@ mod tests {
         fn start(&self) -> Result<()> {
             let config = self.config();
             let files = BTreeSet::from([config.as_path()]);
-            self.machine.start("a.service", &files)
+            self.machine.start("a.service", &files, false)
         }
 
         fn asked(&self) -> String {
@@ -307,6 +315,20 @@ mod tests {
         fixture.start().unwrap();
         assert_eq!(fixture.check().unwrap(), Check::Done);
         assert_eq!(fixture.asked(), "start a.service\nrestart a.service\n");
+    }
+
+    #[test]
+    fn what_reads_its_files_anew_is_reloaded_once_it_runs() {
+        let fixture = Fixture::new("activating", "start");
+        let config = fixture.config();
+        let files = BTreeSet::from([config.as_path()]);
+        let start = || fixture.machine.start("a.service", &files, true).unwrap();
+        start();
+        fixture.put("config", "two");
+        start();
+        start();
+        assert_eq!(fixture.check().unwrap(), Check::Done);
+        assert_eq!(fixture.asked(), "restart a.service\nreload a.service\n");
     }
 
     #[test]
