@@ -212,6 +212,20 @@ fn measure(lab: &Lab) -> Result<()> {
     println!("agent on disk: {:.1} MiB", size / 1024.0 / 1024.0);
     let resident = login.run(RESIDENT).read()?;
     println!("agent resident while it checks: {}", resident.trim());
+    discovery(&login)
+}
+
+/// What it costs to map hosts into their cell, against a run that finds none.
+fn discovery(login: &ssh::Login) -> Result<()> {
+    let said = login.run(include_str!("discovery.sh")).read()?;
+    let mut nothing_new = None;
+    for line in said.lines() {
+        let (new, milliseconds) = line.split_once(' ').context("reading how many were new")?;
+        let spent = Duration::from_millis(milliseconds.parse().context("reading a time")?);
+        let baseline = *nothing_new.get_or_insert(spent);
+        let what = format!("discovery of {new} new hosts");
+        compare(&what, spent, "one that finds none", baseline);
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ set -eu
 site=/usr/local/lib/python3.11/dist-packages
 mkdir -p "$site"
 (cd /run/python/lib/python3.11/site-packages && find . \( -name tests -o -name __pycache__ \
-    -o -path './pip' -o -path './pip-*' \) -prune -o -print0 |
+    -o -path './pip' -o -path './pip-*' -o -name 'netifaces*' \) -prune -o -print0 |
     tar --create --null --no-recursion --files-from -) |
     tar --extract --no-same-owner --directory "$site"
 for program in /run/python/bin/*; do
@@ -92,11 +92,13 @@ ln -s /usr/bin/qemu-system-x86_64 /usr/libexec/qemu-kvm
 ln -s xorrisofs /usr/bin/mkisofs
 rm -f /usr/lib/systemd/system/ssh.service /usr/lib/systemd/system/chrony.service \
     /usr/lib/systemd/system/openvswitch-switch.service
+# Where a unit is gone, its other names are in the way, and systemd would make one of Debian's script.
+find /etc/systemd/system -xtype l -delete
+rm -rf /etc/init.d /etc/rc?.d
 sed -i 's/openvswitch-switch\.service/openvswitch.service/' \
     /usr/lib/systemd/system/ovsdb-server.service /usr/lib/systemd/system/ovs-vswitchd.service
 # Stream 9 has none of it, and cloud-init would take it before NetworkManager.
 rm -f /usr/lib/systemd/systemd-networkd /usr/bin/networkctl
-printf 'user = "qemu"\ngroup = "qemu"\n' >/etc/libvirt/qemu.conf
 
 # The dashboard, as RDO's package lays it out.
 dashboard=/usr/share/openstack-dashboard
@@ -129,8 +131,4 @@ mkdir -p /usr/share/cellboot
 # SELinux, with the smallest policy that a kernel enforces: Stream 9's is nowhere to be had here.
 mkdir -p /etc/selinux/targeted/contexts/files /etc/selinux/targeted/policy \
     /var/lib/selinux/targeted/active/modules
-printf 'SELINUX=enforcing\nSELINUXTYPE=targeted\n' >/etc/selinux/config
-printf 'module-store = direct\nexpand-check = 0\ndisable-genhomedircon = true\n' \
-    >/etc/selinux/semanage.conf
-printf 'system_r:kernel_t system_r:kernel_t\n' >/etc/selinux/targeted/contexts/default_contexts
 semodule --noreload --store targeted --install /run/el9/policy.cil

@@ -82,6 +82,7 @@ fn the_other_platforms_nodes_are_a_cell() {
     cell::joins(&lab, COMPUTE);
     for name in [controller.as_str(), COMPUTE] {
         let login = lab.login(lab.node(Some(name)).unwrap()).unwrap();
+        cell::answers(&login, &SETTLED);
         cell::applies_nothing_again(&login);
     }
     let login = lab.login(lab.node(None).unwrap()).unwrap();
@@ -90,6 +91,16 @@ fn the_other_platforms_nodes_are_a_cell() {
     cell::instances_run(&lab, &[COMPUTE], false);
     lab.down(true).unwrap();
 }
+
+/// What both nodes are like once they are done: a line for the shell, and the answer.
+const SETTLED: [(&str, &str); 2] = [
+    ("systemctl --failed --no-legend --plain", ""),
+    // the management network's interface, and the provider's
+    (
+        "nmcli --terse --fields TYPE,STATE device | grep ^ethernet | sort | xargs",
+        "ethernet:connected ethernet:unmanaged",
+    ),
+];
 
 /// What of SELinux can only be seen on the node: a line for its shell, and the answer.
 const ENFORCED: [(&str, &str); 3] = [
