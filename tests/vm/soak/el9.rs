@@ -26,6 +26,7 @@ use firstboot::hash::sha256;
 use firstboot::platform::{Packages, Platform};
 use serde::Deserialize;
 
+use super::CONTROLLER;
 use crate::cell::{self, AGENT};
 use crate::{accelerator, directory, site};
 
@@ -75,12 +76,11 @@ fn the_other_platforms_nodes_are_a_cell() {
         old.down(false).unwrap();
     }
     let mut lab = Lab::create(&plan, &site).unwrap();
-    let controller = site.controller().name.clone();
-    lab.power_on(&controller).unwrap();
-    cell::is_ready(&lab, &controller);
+    lab.power_on(CONTROLLER).unwrap();
+    cell::is_ready(&lab, CONTROLLER);
     lab.power_on(COMPUTE).unwrap();
     cell::joins(&lab, COMPUTE);
-    for name in [controller.as_str(), COMPUTE] {
+    for name in [CONTROLLER, COMPUTE] {
         let login = lab.login(lab.node(Some(name)).unwrap()).unwrap();
         cell::answers(&login, &SETTLED);
         cell::applies_nothing_again(&login);
@@ -89,6 +89,7 @@ fn the_other_platforms_nodes_are_a_cell() {
     cell::answers(&login, &ENFORCED);
     a_denial_is_told(&login);
     cell::instances_run(&lab, &[COMPUTE], false);
+    super::a_reboot_applies_nothing(&mut lab, &[COMPUTE, CONTROLLER]);
     lab.down(true).unwrap();
 }
 
