@@ -297,9 +297,19 @@ fn an_option_that_no_release_of_the_site_has_is_refused_with_what_was_meant() {
     assert_eq!(problems(wrong), at("antelope", 5));
     let zed = "platform = { name = \"debian-12\" }\n";
     assert_eq!(problems(&format!("{zed}{wrong}")), at("zed", 6));
-    // Nobody looked through this release.
     let epoxy = "platform = { name = \"centos-stream-9\", release = \"epoxy\" }\n";
-    assert_eq!(problems(&format!("{epoxy}{wrong}")), [""; 0]);
+    assert_eq!(problems(&format!("{epoxy}{wrong}")), at("epoxy", 6));
+    // Antelope does not have it yet.
+    let new = "[override.nova.spice]\nrequire_secure = true\n";
+    assert_eq!(problems(&format!("{epoxy}{new}")), [""; 0]);
+    assert_eq!(
+        problems(new),
+        [
+            "6: override.nova.spice.require_secure: nova of antelope has no such option in \
+             [spice]; expected an option of the release; look it up in the configuration \
+             reference of the release"
+        ]
+    );
 }
 
 #[test]
