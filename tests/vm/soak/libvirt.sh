@@ -8,8 +8,8 @@ for place in /run/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /
     mkdir -p "$place"
     mount -t tmpfs -o mode=0755 tmpfs "$place"
 done
-mkdir /var/lib/libvirt/images
-mount --bind "$directory" /var/lib/libvirt/images
+mkdir -p /var/lib/libvirt/images "$directory/images"
+mount --bind "$directory/images" /var/lib/libvirt/images
 for bridge in br0 br1; do
     ip link add "$bridge" type bridge
     ip link set "$bridge" up
