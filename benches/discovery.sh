@@ -11,7 +11,7 @@ forget() {
 trap forget EXIT
 discover() { # NEW
     began=$(date +%s%3N)
-    runuser -u nova -- nova-manage cell_v2 discover_hosts --by-service --cell_uuid "$cell" >/dev/null
+    runuser -u nova -- nova-manage cell_v2 discover_hosts --by-service --cell_uuid "$cell" >&2
     echo "$1 $(($(date +%s%3N) - began))"
 }
 # What the first run finds cold is not what is compared.
@@ -20,8 +20,8 @@ discover 0
 for new in 1 50 200; do
     forget
     sql "INSERT INTO nova.services (created_at, deleted, host, \`binary\`, topic, report_count,
-        disabled, version, uuid, last_seen_up)
-        SELECT NOW(), 0, CONCAT('discovered-', seq), 'nova-compute', 'compute', 1, 1,
+        disabled, forced_down, version, uuid, last_seen_up)
+        SELECT NOW(), 0, CONCAT('discovered-', seq), 'nova-compute', 'compute', 1, 1, 0,
         (SELECT MAX(version) FROM nova.services), UUID(), NOW() FROM nova.seq_1_to_$new"
     discover "$new"
     mapped=$(sql "SELECT COUNT(*) FROM nova_api.host_mappings WHERE host LIKE 'discovered-%'")
