@@ -12,7 +12,7 @@ VENV := target/vm/venv
 # that are the default of a platform, and of those that a site may ask for.
 OPTIONS := target/options/venv
 RELEASES := $(OPTIONS) target/options/zed
-LATER := $(foreach name,bobcat caracal dalmatian epoxy,target/options/$(name))
+LATER := $(filter-out $(RELEASES) target/options/antelope,$(patsubst tests/%.txt,target/%,$(wildcard tests/options/*.txt)))
 # What says of such a directory that all of it is there.
 WHOLE := /whole
 PIP := bin/pip install --quiet --disable-pip-version-check
