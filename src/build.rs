@@ -20,7 +20,7 @@ use crate::manifest::{self, Hashed, Image, Manifest, Timing};
 use crate::overlay;
 use crate::plan::{self, Layer, Plan, Recipe, Source as Packages};
 use crate::report::Report;
-use crate::{inspect, sbom, verify, whole};
+use crate::{equipped, inspect, sbom, verify, whole};
 
 /// A build under way.
 pub struct Build<'a> {
@@ -143,6 +143,7 @@ impl Build<'_> {
         // Judged before it is written: what is refused never has its name.
         let image = inspect::of(&output, format, Arc::clone(&disk))?;
         verify::refuse(&image)?;
+        equipped::judge(&image, &self.recipe.platform, role)?;
         let packages = inspect::packages::of(&image)?;
         export::write(disk.as_ref(), format, &output)?;
         let sbom_path = self.results.join(format!("{role}.spdx.json"));

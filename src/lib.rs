@@ -11,6 +11,7 @@ pub mod cache;
 pub mod disk;
 pub mod doctor;
 pub mod engine;
+pub mod equipped;
 pub mod fault;
 pub mod handover;
 pub mod host;

@@ -6,7 +6,7 @@
 //!        platform, secrets, templates
 //! ```
 //!
-//! The builder uses [`config`], [`platform`], [`overlay`], [`render`], [`cmd`], [`files`] and
+//! The builder uses [`config`], [`platform`], [`equipment`], [`overlay`], [`render`], [`cmd`], [`files`] and
 //! [`wait`] of this library; nothing here knows the builder.
 
 pub mod changes;
@@ -16,6 +16,7 @@ pub mod cmd;
 pub mod config;
 pub mod console;
 pub mod engine;
+pub mod equipment;
 pub mod failure;
 pub mod files;
 pub mod graph;

@@ -4,13 +4,19 @@ use std::collections::BTreeSet;
 
 use crate::config::Role;
 use crate::node::Node;
+use crate::platform::Platform;
 use crate::step::Step;
 use crate::steps;
 
 /// Everything that this node has to make true.
 pub fn steps(node: &Node) -> Vec<Step> {
-    let mut all = steps::every_node(&node.platform, node.config.role);
-    match node.config.role {
+    of(&node.platform, node.config.role)
+}
+
+/// Everything that a node of this role has to make true.
+pub fn of(platform: &Platform, role: Role) -> Vec<Step> {
+    let mut all = steps::every_node(platform, role);
+    match role {
         Role::Controller => all.extend(steps::controller()),
         Role::Compute => all.extend(steps::compute()),
     }

@@ -48,6 +48,8 @@ pub struct Step {
     /// How long the step usually takes compared with others; the scheduler starts the step with
     /// the longest chain behind it first. Roughly seconds on a slow machine.
     pub weight: u32,
+    /// The service of the platform's table that it keeps running, if it does that.
+    pub service: Option<&'static str>,
     pub(crate) check: CheckFn,
     pub(crate) apply: ApplyFn,
 }
@@ -62,6 +64,7 @@ impl Step {
             needs_where_there: Vec::new(),
             hint: "",
             weight: 1,
+            service: None,
             check: Box::new(|_| Ok(Check::Done)),
             apply: Box::new(|_| anyhow::bail!("there is nothing that this step could do")),
         }
@@ -92,6 +95,13 @@ impl Step {
     #[must_use]
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
+        self
+    }
+
+    /// Sets [`Step::service`].
+    #[must_use]
+    pub fn service(mut self, service: &'static str) -> Self {
+        self.service = Some(service);
         self
     }
 

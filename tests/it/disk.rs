@@ -16,9 +16,12 @@ use cellboot::disk::source::{RawFile, Source};
 use cellboot::fault::Class;
 use cellboot::inspect::report::Report;
 use cellboot::inspect::{self, Image};
-use cellboot::{identity, verify};
+use cellboot::{equipped, identity, verify};
 use firstboot::cmd::Cmd;
+use firstboot::config::Role;
+use firstboot::equipment;
 use firstboot::files::{Ownership, replace};
+use firstboot::platform::Platform;
 use tempfile::TempDir;
 
 /// A small system, what becomes of it, and the place for both.
@@ -304,6 +307,47 @@ fn a_disk_is_judged_before_its_file_exists() {
     let image = inspect::of(&path, Format::Qcow2, disk).unwrap();
     verify::refuse(&image).unwrap();
     assert!(!path.exists());
+}
+
+#[test]
+fn what_a_role_needs_and_no_package_brought_is_named() {
+    let platform = Platform::load("centos-stream-9").unwrap();
+    let needed = equipment::of(&platform, Role::Compute).unwrap();
+    let account = |user: &str| format!("{user}:x:1:1::/:/sbin/nologin\n");
+    let everything = |without: &[&str]| {
+        let mut files = Vec::new();
+        let units = needed.units.keys();
+        let units = units.map(|unit| format!("/usr/lib/systemd/system/{unit}"));
+        let programs = needed.programs.iter();
+        let programs = programs.map(|path| path.to_string_lossy().into_owned());
+        for path in units.chain(programs) {
+            if !without.iter().any(|gone| path.ends_with(gone)) {
+                files.push(file(&path, b""));
+            }
+        }
+        let users = needed.users.keys().filter(|user| !without.contains(user));
+        let accounts: String = users.map(|user| account(user)).collect();
+        files.push(file("/etc/passwd", accounts.as_bytes()));
+        Workshop::new().image(&files)
+    };
+    equipped::judge(&everything(&[]), &platform, Role::Compute).unwrap();
+
+    let lacking = everything(&["/virtsecretd.socket", "/qemu-kvm", "openvswitch"]);
+    let error = equipped::judge(&lacking, &platform, Role::Compute).unwrap_err();
+    assert_eq!(Class::of(&error), Class::Refused);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{} lacks what a compute needs:\n  \
+             the unit virtsecretd.socket of the service libvirt\n  \
+             the user openvswitch of the service openvswitch\n  \
+             the program /usr/libexec/qemu-kvm\n\
+             hint: the packages of CentOS Stream 9 are others than this version of cellboot knows; \
+             build from an older copy of them (mirrors of [platform]), or have the platform's \
+             table corrected",
+            lacking.path().display()
+        )
+    );
 }
 
 #[test]

@@ -14,7 +14,10 @@ use cellboot::inspect::report::Report;
 use cellboot::inspect::{self, Image};
 use cellboot::lab::machine::OVMF;
 use firstboot::cmd::Cmd;
+use firstboot::config::Role;
+use firstboot::equipment;
 use firstboot::files::{Ownership, replace};
+use firstboot::platform::Platform;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -27,7 +30,7 @@ mod stand_in;
 use stand_in::Mirror;
 
 /// What an installation would have made, as far as an image is judged by it.
-const TREE: [(&str, &str); 8] = [
+const TREE: [(&str, &str); 7] = [
     ("boot/vmlinuz-5.14.0-1.el9.x86_64", "kernel"),
     ("boot/initramfs-5.14.0-1.el9.x86_64.img", "initramfs"),
     (
@@ -36,7 +39,6 @@ const TREE: [(&str, &str); 8] = [
          linux /boot/vmlinuz-5.14.0-1.el9.x86_64\ninitrd /boot/initramfs-5.14.0-1.el9.x86_64.img\n",
     ),
     ("etc/machine-id", ""),
-    ("etc/passwd", "root:x:0:0::/root:/bin/bash\n"),
     ("etc/shadow", "root:!!:1::::::\n"),
     ("usr/lib/os-release", "PRETTY_NAME=\"CentOS Stream 9\"\n"),
     (
@@ -170,9 +172,24 @@ fn an_image_is_installed_judged_and_described() {
 /// The disk, raw.
 fn disk(work: &Path) -> Vec<u8> {
     let tree = work.join("tree");
+    let write = |path: &str, text: &str| {
+        let path = tree.join(path.trim_start_matches('/'));
+        replace(&path, text.as_bytes(), Ownership::mode(0o644)).unwrap();
+    };
     for (path, text) in TREE {
-        replace(&tree.join(path), text.as_bytes(), Ownership::mode(0o644)).unwrap();
+        write(path, text);
     }
+    let platform = Platform::load("centos-stream-9").unwrap();
+    let packages = equipment::of(&platform, Role::Compute).unwrap();
+    for unit in packages.units.keys() {
+        write(&format!("usr/lib/systemd/system/{unit}"), "");
+    }
+    for program in packages.programs {
+        write(program.to_str().unwrap(), "");
+    }
+    let account = |user: &&str| format!("{user}:x:0:0::/:/sbin/nologin\n");
+    let accounts: String = packages.users.keys().map(account).collect();
+    write("etc/passwd", &accounts);
     let root = work.join("root.ext4");
     let uuid = derived_uuid(&["installed"]);
     let shape = ext4::Shape {

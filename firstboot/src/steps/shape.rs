@@ -43,6 +43,7 @@ pub(super) fn configured(
 /// A step that keeps a service of the platform's table running with the files it reads.
 pub(super) fn running(name: &'static str, summary: &'static str, service: &'static str) -> Step {
     Step::new(name, summary)
+        .service(service)
         .hint(READ_LOG)
         .check(move |context| unit::check(service, context))
         .apply(move |context| unit::start(service, context))
@@ -56,6 +57,7 @@ pub(super) fn serving(
     api: Api,
 ) -> Step {
     Step::new(name, summary)
+        .service(service)
         .hint(READ_LOG)
         .check(move |context| {
             let state = unit::check(service, context)?;
