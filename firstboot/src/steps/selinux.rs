@@ -13,11 +13,19 @@ use crate::step::{Check, Step};
 
 /// The step that the agents of Neutron start after.
 pub(super) const BOOLEANS: &str = "selinux/booleans";
-/// Without the first Neutron's agents cannot start the helper that has their privileges; the
-/// others are what the package openstack-selinux sets when it is installed.
-const NEEDED: [&str; 4] = [
+/// The first two are off in openstack-selinux until somebody asks for them: without them Neutron's
+/// agents cannot start the helper that has their privileges, and dnsmasq cannot write its leases below
+/// a directory of Neutron's (puppet-openstack-integration, `neutron.pp`, has them on). The others are
+/// what the package switches on when it is installed, as far as these nodes would not work without;
+/// nobody has seen yet that it does so inside an installer.
+const NEEDED: [&str; 9] = [
     "os_neutron_dac_override",
+    "os_dnsmasq_dac_override",
+    "os_haproxy_dac_override",
+    "os_httpd_wsgi",
+    "httpd_use_openstack",
     "httpd_can_network_connect",
+    "glance_api_can_network",
     "neutron_can_network",
     "virt_use_execmem",
 ];

@@ -108,9 +108,9 @@ const ENFORCED: [(&str, &str); 3] = [
     ("cat /sys/fs/selinux/enforce", "1"),
     // off in the policy that it was installed with
     (
-        "getsebool os_neutron_dac_override httpd_can_network_connect neutron_can_network | \
-         cut -d ' ' -f 3 | xargs",
-        "on on on",
+        "getsebool os_neutron_dac_override os_dnsmasq_dac_override httpd_can_network_connect \
+         neutron_can_network | cut -d ' ' -f 3 | xargs",
+        "on on on on",
     ),
     // its directory has another
     ("stat -c %C /etc/nova/nova.conf", "system_u:object_r:etc_t"),

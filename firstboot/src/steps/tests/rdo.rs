@@ -132,6 +132,8 @@ fn rdo_6_libvirt_is_modular_and_nothing_else() {
         units.iter().all(|unit| !unit.starts_with("libvirtd")),
         "{units:?}"
     );
+    // A package of its own has it, which none of those that a compute has asks for.
+    assert!(!units.iter().any(|unit| unit.starts_with("virtproxyd")));
     let uuid = text(&compute(), "/etc/libvirt/virtqemud.conf");
     assert!(
         uuid.contains("\nhost_uuid_source = \"machine-id\"\n"),
@@ -232,6 +234,8 @@ fn rdo_10_what_no_package_asks_for_is_named() {
     ] {
         assert!(named.contains(&name.to_owned()), "{name}");
     }
+    // The agent of Open vSwitch runs it, and its package does not ask for it.
+    assert!(packages.compute.contains(&"conntrack-tools".to_owned()));
 }
 
 #[test]
