@@ -265,6 +265,15 @@ def make_network(cloud, scene):
     scene.subnet = network.create_subnet(
         name=NAME, network_id=scene.network.id, ip_version=4, cidr=INSIDE
     )
+    # The agent gives a network up for good whose first address server takes five minutes to start:
+    # it is not made to wait for the processor beside the router's agent and instances.
+    def served():
+        ports = network.ports(network_id=scene.network.id, device_owner="network:dhcp")
+        states = [port.status for port in ports]
+        so_far(states == ["ACTIVE"], f"DHCP ports {states}")
+
+    until("DHCP port that is ACTIVE", ACTIVE, served)
+
     scene.outside = make_outside(cloud)
     scene.outside_subnet = next(network.subnets(network_id=scene.outside.id, ip_version=4))
     router = network.create_router(
@@ -283,15 +292,6 @@ def make_network(cloud, scene):
         )
         scene.ports[host] = port
         scene.addresses[host] = port.fixed_ips[0]["ip_address"]
-
-    # The agent gives a network up for good whose first address server takes five minutes to start:
-    # it is not made to wait for the processor beside instances.
-    def served():
-        ports = network.ports(network_id=scene.network.id, device_owner="network:dhcp")
-        states = [port.status for port in ports]
-        so_far(states == ["ACTIVE"], f"DHCP ports {states}")
-
-    until("DHCP port that is ACTIVE", ACTIVE, served)
 
 
 def user_data(scene, host):
