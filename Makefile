@@ -4,6 +4,8 @@ PLATFORM ?= auto
 SITE ?= site.toml
 OUT ?= out
 PREFIX ?= /usr/local
+# Which of the long tests.
+SOAK ?= soak::
 
 CELLBOOT := target/release/cellboot
 # What tests run with and is not ours: a client of OpenStack, the grammar of kickstarts.
@@ -48,21 +50,24 @@ lab: images ## boot the images as a cell on this machine and wait for READY
 doctor: $(CELLBOOT) ## look whether this host has what building and booting need
 	@$(CELLBOOT) doctor
 
+check: HOST_TOOLS += $(CHECK_TOOLS)
 check: host-tools ## format, lints and the tests that need no machine
-	@$(MAKE) --no-print-directory host-tools HOST_TOOLS="$(CHECK_TOOLS)"
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	cargo test --workspace --quiet
 
-test: host-tools check images $(addsuffix $(WHOLE),$(VENV) $(RELEASES)) ## every test, boots of the images in QEMU included
-	@$(MAKE) --no-print-directory host-tools HOST_TOOLS="$(TEST_TOOLS)"
+# What is made first waits for compilers, for packages to unpack and for archives: side by side.
+test: HOST_TOOLS += $(CHECK_TOOLS) $(TEST_TOOLS)
+test: host-tools ## every test, boots of the images in QEMU included
+	@$(MAKE) --no-print-directory --jobs=3 check images $(addsuffix $(WHOLE),$(VENV) $(RELEASES))
 	cargo test --test it -- --ignored --nocapture --skip soak::
-	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture --skip soak::
+	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=2 --nocapture --skip soak:: --skip controller::
+	OUT=$(OUT) cargo test --test vm -- --ignored --nocapture controller::
 
-soak: images $(addsuffix $(WHOLE),$(VENV) $(RELEASES) $(LATER)) ## what takes hours: the life of a cell, through power cuts (CUTS=10); a stand-in for Stream 9
-	@$(MAKE) --no-print-directory host-tools HOST_TOOLS="$(SOAK_TOOLS)"
-	cargo test --test it -- --ignored --nocapture soak::
-	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture soak::
+soak: HOST_TOOLS += $(SOAK_TOOLS)
+soak: host-tools images $(addsuffix $(WHOLE),$(VENV) $(RELEASES) $(LATER)) ## what takes hours: the life of a cell, through power cuts (CUTS=10); a stand-in for Stream 9 (SOAK=soak::el9 for it alone)
+	cargo test --test it -- --ignored --nocapture $(SOAK)
+	OUT=$(OUT) cargo test --test vm -- --ignored --test-threads=1 --nocapture $(SOAK)
 
 bench: images ## measure builds and the first boot, as ratios
 	cargo bench --quiet --bench ratios

@@ -9,8 +9,10 @@ Run by the Python of a virtual environment that has the release (the pins beside
 """
 
 import collections
+import concurrent.futures
 import copy
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -128,34 +130,43 @@ def misfits(service: str, file: pathlib.Path) -> list[str]:
     return wrong
 
 
+def validated(service: str, file: pathlib.Path) -> list[str]:
+    """What oslo-config-validator says against a file."""
+    dynamic = [f"--exclude-group={group}" for owner, group in COPIES if owner == service]
+    done = tool(
+        "oslo-config-validator", *namespaces(service), *dynamic, "--fatal-warnings",
+        f"--input-file={file}",
+    )
+    # What it says about the lists of options is no fault of the file.
+    noise = ("INFO", "WARNING:oslo_config.generator:", "WARNING:stevedore")
+    said = [line for line in done.stderr.splitlines() if not line.startswith(noise)]
+    if done.returncode != 0 and not said:
+        said = [f"oslo-config-validator ended with {done.returncode}: {done.stdout}"]
+    return [f"{file}: {line}" for line in said]
+
+
+def fitted(service: str, files: list[pathlib.Path]) -> list[str]:
+    """`misfits` by a process of its own: what defines options keeps them in one place for all."""
+    done = tool("python", __file__, "misfits", service, *map(str, files))
+    failed = [f"{service}: {done.stderr.strip()}"] if done.returncode != 0 else []
+    return done.stdout.splitlines() + failed
+
+
 def judge(directory: pathlib.Path) -> None:
-    """Each text once: the files of most sites differ in few."""
+    """Each text once: the files of most sites differ in few. As many processes as processors."""
     files = collections.defaultdict(dict)
     for file in sorted(directory.glob("*/*")):
         service = file.name.split(".")[0]
         files[service].setdefault(file.read_bytes(), file)
-    judged, complaints = 0, []
-    for service, texts in files.items():
-        dynamic = [f"--exclude-group={group}" for owner, group in COPIES if owner == service]
-        for file in texts.values():
-            done = tool(
-                "oslo-config-validator", *namespaces(service), *dynamic, "--fatal-warnings",
-                f"--input-file={file}",
-            )
-            # What it says about the lists of options is no fault of the file.
-            noise = ("INFO", "WARNING:oslo_config.generator:", "WARNING:stevedore")
-            said = [line for line in done.stderr.splitlines() if not line.startswith(noise)]
-            if done.returncode != 0 and not said:
-                said = [f"oslo-config-validator ended with {done.returncode}: {done.stdout}"]
-            complaints += [f"{file.relative_to(directory)}: {line}" for line in said]
-        # By a process of its own: what defines options keeps them in one place for all.
-        done = tool("python", __file__, "misfits", service, *map(str, texts.values()))
-        complaints += done.stdout.splitlines()
-        if done.returncode != 0:
-            complaints.append(f"{service}: {done.stderr.strip()}")
-        judged += len(texts)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = []
+        for service, texts in files.items():
+            runs += [pool.submit(validated, service, file) for file in texts.values()]
+            runs.append(pool.submit(fitted, service, list(texts.values())))
+        complaints = [line for run in runs for line in run.result()]
     for line in complaints:
         print(line)
+    judged = sum(map(len, files.values()))
     print(f"{judged} files judged, {len(complaints)} complaints")
     sys.exit(bool(complaints) or not judged)
 

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use cellboot::installer::machine::{Boot, Files};
@@ -100,13 +101,17 @@ const FAILURES: [Played; 8] = [
     ("panics", "installing: the installer's kernel panicked: "),
 ];
 
-/// The directory of the stand-in's kernel and initial RAM disk.
+/// The directory of the stand-in's kernel and initial RAM disk, built once.
 pub(super) fn guest() -> PathBuf {
-    let guest = directory().join("installer/guest");
-    std::fs::create_dir_all(&guest).unwrap();
-    let built = cell::python("guest.py").path(&guest);
-    built.args(["--script", "installer-init.sh"]).run().unwrap();
-    guest
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let guest = directory().join("installer/guest");
+        std::fs::create_dir_all(&guest).unwrap();
+        let built = cell::python("guest.py").path(&guest);
+        built.args(["--script", "installer-init.sh"]).run().unwrap();
+        guest
+    };
+    BUILT.get_or_init(build).clone()
 }
 
 #[test]
@@ -133,11 +138,11 @@ fn every_ending_of_an_installation_has_its_word() {
         });
     }
     let impatient = Limits {
-        silence: Duration::from_secs(20),
+        silence: Duration::from_secs(60),
         ..LIMITS
     };
     let error = ends("silent", impatient).unwrap();
-    let expected = "installing: nothing was heard for 20 s; the last was: package 1 of 3\n";
+    let expected = "installing: nothing was heard for 60 s; the last was: package 1 of 3\n";
     assert!(error.starts_with(expected), "{error}");
     let short = Limits {
         whole: Duration::from_secs(30),

@@ -1,8 +1,8 @@
 //! Built images in machines: what only a power-on can prove.
 //!
 //! Ignored by `cargo test`, because they need `make images` and take half an hour where the
-//! processor is emulated; `make test` runs them, one after another. Consoles are kept in
-//! `target/vm/`.
+//! processor is emulated; `make test` runs them, two at a time where each has one processor. Consoles
+//! are kept in `target/vm/`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -54,16 +54,21 @@ fn accelerator() -> Accelerator {
 
 /// The site that `cellboot init` gives everybody, with its keys; the same for every test.
 fn site() -> (Site, Keys) {
-    let path = directory().join("site.toml");
-    if !path.exists() {
-        let text = Starter {
-            id: [0xce, 0x11],
-            authorized_key_files: Vec::new(),
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    let path = MADE.get_or_init(|| {
+        let path = directory().join("site.toml");
+        if !path.exists() {
+            let text = Starter {
+                id: [0xce, 0x11],
+                authorized_key_files: Vec::new(),
+            }
+            .text();
+            replace(&path, text.as_bytes(), Ownership::mode(0o644)).unwrap();
         }
-        .text();
-        replace(&path, text.as_bytes(), Ownership::mode(0o644)).unwrap();
-    }
-    (Site::load(&path).unwrap(), Keys::beside(&path).unwrap())
+        Keys::beside(&path).unwrap();
+        path
+    });
+    (Site::load(path).unwrap(), Keys::beside(path).unwrap())
 }
 
 /// A machine that is watched for the agent's first words; off when dropped.
