@@ -41,7 +41,7 @@ rpm --query --all --queryformat '%{NAME}\t%{EVR}\t%{ARCH}\t%{SOURCERPM}\n' |
 
 # A key that a package carries is published with it: a test, an example, a self-test. One that was
 # made when it was installed is not, and the build refuses it.
-{ grep --recursive --files-with-matches --null --text 'PRIVATE KEY-----' /etc /opt /usr || true; } |
+{ grep --recursive --files-with-matches --null --text 'PRIVATE KEY' /etc /opt /usr || true; } |
     while IFS= read -r -d '' path; do
         package=$(rpm --query --file "$path" 2>/dev/null) || continue
         changed=$(rpm --verify --nodeps --noscripts "$package") || true
@@ -52,23 +52,17 @@ rpm --query --all --queryformat '%{NAME}\t%{EVR}\t%{ARCH}\t%{SOURCERPM}\n' |
 # Nothing of this machine may be in the next one.
 cloud-init clean --logs --seed
 dnf --assumeyes clean all
-shopt -s nullglob
-for pattern in "${remove[@]}"; do
-    # shellcheck disable=SC2086 # it is a pattern
-    for path in ${pattern%/}; do
-        case $pattern in
-        */) find "$path" -mindepth 1 ! -type d -delete ;;
-        *) rm -rf -- "$path" ;;
-        esac
-    done
-done
+{% include "clean.bash" %}
 truncate --size 0 /etc/machine-id /etc/resolv.conf
 # Not removed: some belong to who writes into them.
 find /var/log -type f -exec truncate --size 0 {} +
 
-# Anaconda labels only what it knows: not what the overlay and these commands made.
-setfiles -F -e /proc -e /sys -e /dev -e /run \
-    /etc/selinux/targeted/contexts/files/file_contexts /
+# Anaconda labels only what it knows: not what the overlay and these commands made. setfiles asks the
+# policy of the running kernel, which may be the installer's, whether it knows each label, and gives up at
+# one that a package has brought since; restorecon asks nobody, and does nothing where SELinux is off.
+labels=(-F -e /proc -e /sys -e /dev -e /run)
+setfiles "${labels[@]}" /etc/selinux/targeted/contexts/files/file_contexts / ||
+    restorecon -R "${labels[@]}" /
 sync
 fstrim --all --verbose || echo "the disk takes no discard: the image stays larger than it has to be"
 report "OK $role"

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use firstboot::config::Role;
-use firstboot::platform::{Address, Platform, Tree};
+use firstboot::platform::{Address, Platform, Release, Tree};
 use firstboot::render;
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
@@ -21,6 +21,8 @@ const IMAGE_DISK: &str = "/dev/disk/by-id/virtio-target";
 /// Label of the volume that carries the kickstart, the overlay and the agent.
 pub const VOLUME: &str = "CELLBOOT";
 const TEMPLATE: &str = "image.ks.j2";
+/// How the names of units begin that no package brings.
+const OURS: &str = "cellboot-";
 
 /// Where the packages of a platform with an installation tree come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,46 @@ impl Mirrors {
         };
         format!("{address}/{path}/")
     }
+
+    /// The repositories of a platform's tree and of one of its releases, besides the installer's own.
+    ///
+    /// # Errors
+    /// When the platform has no installation tree, or not this release.
+    pub fn repositories(&self, platform: &Platform, release: &str) -> Result<Vec<Repository>> {
+        let tree = tree(platform)?;
+        let repository = |name: &str, of, path: &str| Repository {
+            name: name.to_owned(),
+            url: self.url(of, path),
+        };
+        let mut all: Vec<Repository> = tree
+            .repositories
+            .iter()
+            .map(|it| repository(&it.name, it.of, &it.path))
+            .collect();
+        let name = format!("openstack-{release}");
+        let own = of_release(platform, release)?.repository.iter();
+        all.extend(own.map(|path| repository(&name, Address::Sigs, path)));
+        Ok(all)
+    }
+}
+
+/// A repository, as the installer is told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Repository {
+    /// What the installer calls it.
+    pub name: String,
+    /// Its address, with a slash at its end.
+    pub url: String,
+}
+
+fn tree(platform: &Platform) -> Result<&Tree> {
+    let tree = platform.tree.as_ref();
+    tree.with_context(|| format!("platform {} is not installed by a kickstart", platform.name))
+}
+
+fn of_release<'a>(platform: &'a Platform, name: &str) -> Result<&'a Release> {
+    let release = platform.releases.get(name);
+    release.with_context(|| format!("platform {} has no release {name:?}", platform.name))
 }
 
 /// What is installed to.
@@ -86,12 +128,6 @@ pub struct Kickstart<'a> {
     pub destination: Destination<'a>,
 }
 
-#[derive(Serialize)]
-struct Source {
-    name: String,
-    url: String,
-}
-
 impl Kickstart<'_> {
     /// Its text, from the templates in this directory.
     ///
@@ -99,29 +135,9 @@ impl Kickstart<'_> {
     /// When the platform has no installation tree or not this release, or a template is wrong.
     pub fn text(&self, templates: &Path) -> Result<String> {
         let platform = self.platform;
-        let tree = platform.tree.as_ref();
-        let tree = tree.with_context(|| {
-            format!("platform {} is not installed by a kickstart", platform.name)
-        })?;
-        let release = platform.releases.get(self.release);
-        let release = release.with_context(|| {
-            format!(
-                "platform {} has no release {:?}",
-                platform.name, self.release
-            )
-        })?;
-        let source = |name: &str, of, path: &str| Source {
-            name: name.to_owned(),
-            url: self.mirrors.url(of, path),
-        };
-        let mut repositories: Vec<Source> = tree
-            .repositories
-            .iter()
-            .map(|it| source(&it.name, it.of, &it.path))
-            .collect();
-        let name = format!("openstack-{}", self.release);
-        let own = release.repository.iter();
-        repositories.extend(own.map(|path| source(&name, Address::Sigs, path)));
+        let tree = tree(platform)?;
+        let release = of_release(platform, self.release)?;
+        let repositories = self.mirrors.repositories(platform, self.release)?;
         let packages = [
             platform.packages.base.as_slice(),
             &release.packages,
@@ -130,6 +146,13 @@ impl Kickstart<'_> {
         let runs = platform.build.commands.iter();
         let runs = runs.filter(|run| run.roles.contains(&self.role));
         let commands: Vec<String> = runs.map(|run| shell_line(&run.command)).collect();
+        // A unit of ours is there where the overlay of the role lays it.
+        let enable: Vec<&String> = platform
+            .build
+            .enable
+            .iter()
+            .filter(|unit| !unit.starts_with(OURS) || self.overlay.has_unit(unit))
+            .collect();
         let (disk, seed) = match self.destination {
             Destination::Image => (Some(IMAGE_DISK), false),
             Destination::Machine { disk, seed } => (disk, seed),
@@ -145,7 +168,7 @@ impl Kickstart<'_> {
             "seed": seed,
             "volume": VOLUME,
             "packages": packages.concat(),
-            "enable": platform.build.enable,
+            "enable": enable,
             "disable": platform.build.disable,
             "remove": platform.build.remove,
             "commands": commands,

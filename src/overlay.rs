@@ -114,6 +114,12 @@ impl Files {
             .collect()
     }
 
+    /// True if a systemd unit of this name is among the files.
+    pub fn has_unit(&self, name: &str) -> bool {
+        self.files
+            .contains_key(&Path::new("/usr/lib/systemd/system").join(name))
+    }
+
     /// What decides about the plain file at this path on the node.
     pub fn input(&self, path: &Path) -> Result<Vec<u8>> {
         Ok(self.plain(path)?.content.clone())

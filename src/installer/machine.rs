@@ -13,8 +13,9 @@ use crate::lab::machine::{OVMF, QEMU, drive};
 const LOG_PORT: &str = "org.fedoraproject.anaconda.log.0";
 /// The port that the kickstart's scripts report to.
 const STATUS_PORT: &str = "org.cellboot.status";
-/// The second stage is on a disk and not in memory, so that this is enough.
-const MEMORY_MIB: &str = "4096";
+/// The second stage is on a disk. Anaconda may keep the packages in memory until they are installed: half
+/// of it is a file system that it considers for them.
+const MEMORY_MIB: &str = "6144";
 const PROCESSORS: &str = "2";
 
 /// Files of one installation, all in one directory.

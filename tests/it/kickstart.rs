@@ -175,6 +175,55 @@ fn a_medium_touches_the_disk_that_is_named_or_the_only_one() {
     );
 }
 
+/// systemctl refuses to enable a unit that is not there, and the installation ends with that.
+#[test]
+fn only_units_that_the_role_has_are_enabled() {
+    let enabled = |role: &str| {
+        let text = text("", role);
+        let line = text.lines().find_map(|line| line.strip_prefix("enable=("));
+        let units = line.unwrap().trim_end_matches(')').split_whitespace();
+        units.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let everywhere = [
+        "sshd.service",
+        "firewalld.service",
+        "auditd.service",
+        "cloud-init-local.service",
+        "cellboot-firstboot.service",
+    ];
+    assert_eq!(enabled("compute"), everywhere);
+    let controllers = [everywhere.as_slice(), &["cellboot-fernet-rotate.timer"]].concat();
+    assert_eq!(enabled("controller"), controllers);
+}
+
+/// The script as it is in kickstarts, on patterns of a directory.
+#[test]
+fn what_no_package_has_left_yet_is_removed_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let below = |name: &str| directory.path().join(name);
+    for name in ["log/a", "log/deep/b", "kept", "key-1", "key-2", "gone/c"] {
+        replace(&below(name), b"x", Ownership::mode(0o600)).unwrap();
+    }
+    let patterns = [
+        "log/", "key-*", "gone", "missing/", "missing", "none-*", "none-*/",
+    ];
+    let patterns = patterns.map(|it| format!("'{}/{it}'", directory.path().display()));
+    let kickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("kickstart");
+    let script = std::fs::read_to_string(kickstart.join("clean.bash")).unwrap();
+    let script = format!(
+        "set -Eeuo pipefail\ntrap 'echo \"$BASH_COMMAND\"' ERR\nremove=({})\n{script}",
+        patterns.join(" ")
+    );
+    let ended = Cmd::new("bash").args(["-c", &script]).any_status().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert_eq!((ended.status.code(), said.as_str()), (Some(0), ""));
+    let left = |name: &str| below(name).exists();
+    assert!(left("kept") && left("log/deep"), "directories stay");
+    for name in ["log/a", "log/deep/b", "key-1", "key-2", "gone"] {
+        assert!(!left(name), "{name}");
+    }
+}
+
 /// The bodies of the scripts of a kickstart, as Anaconda would run them.
 fn scripts(text: &str) -> Vec<String> {
     let mut scripts = Vec::new();
