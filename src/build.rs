@@ -64,11 +64,8 @@ impl Build<'_> {
                 let agent = agent.map_err(|_| anyhow!("the agent's thread panicked"));
                 (roles?, agent??)
             }
-            Packages::Tree {
-                installer,
-                kickstarts,
-            } => {
-                let roles = self.installed(installer, kickstarts, &agent, &lock, &logs)?;
+            Packages::Tree { kickstarts, .. } => {
+                let roles = self.installed(kickstarts, &agent, &lock, &logs)?;
                 // It is on their disks already.
                 (roles, Vec::new())
             }

@@ -52,6 +52,8 @@ pub enum Source {
     Tree {
         /// The tree's address, with a slash at its end.
         installer: String,
+        /// Those of the repositories beside it, too.
+        repositories: Vec<String>,
         /// What each role's installer is told.
         kickstarts: BTreeMap<Role, String>,
     },
@@ -387,6 +389,7 @@ mod tests {
         let mut tree = |text: &str| {
             recipe.source = Source::Tree {
                 installer: "http://one.example/".to_owned(),
+                repositories: Vec::new(),
                 kickstarts: [(Role::Compute, text.to_owned())].into(),
             };
             recipe.plan(&cache, directory.path()).unwrap()

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use firstboot::config::Role;
 
 use super::Build;
@@ -15,6 +15,7 @@ use crate::installer::watch::Limits;
 use crate::installer::{install, volume};
 use crate::lab::accel::{self, Accelerator, Choice};
 use crate::mirror::download::Patience;
+use crate::plan::Source;
 use crate::{mirror, plan};
 
 /// The disk of a role's cache entry, raw.
@@ -33,7 +34,6 @@ impl Build<'_> {
     /// too, one after another: each machine wants gigabytes of memory.
     pub(super) fn installed(
         &self,
-        installer: &str,
         kickstarts: &BTreeMap<Role, String>,
         agent: &dyn Fn() -> Result<Vec<u8>>,
         lock: &Lock,
@@ -51,7 +51,7 @@ impl Build<'_> {
             return Ok(entries);
         }
         // First what fails at once where there is no mirror.
-        let boot = self.boot(installer)?;
+        let boot = self.boot()?;
         let agent = agent()?;
         for (role, layer) in missing {
             let kickstart = kickstarts.get(&role);
@@ -69,11 +69,21 @@ impl Build<'_> {
     }
 
     /// The installer in the cache, and how its machine is run.
-    fn boot(&self, address: &str) -> Result<Boot> {
+    fn boot(&self) -> Result<Boot> {
         let tree = self.recipe.platform.tree.as_ref();
         let tree = tree.context("the platform has no installation tree")?;
+        let Source::Tree {
+            installer,
+            repositories,
+            ..
+        } = &self.recipe.source
+        else {
+            bail!("the recipe has no installation tree");
+        };
         let cache = self.cache.directory("")?;
-        let fetched = mirror::installer(address, tree, &cache, Patience::default(), self.report)?;
+        let patience = Patience::default();
+        let fetched =
+            mirror::installer(installer, tree, repositories, &cache, patience, self.report)?;
         let kernel = &fetched.kernel;
         let probe = fs::read(kernel).with_context(|| format!("reading {}", kernel.display()))?;
         let (accelerator, why) = accel::choose(Choice::Auto, &probe, &cache)?;

@@ -2,10 +2,10 @@
 //! checked against the tree's own `.treeinfo`, in the cache.
 //!
 //! ```text
-//! .treeinfo ─▶ treeinfo ─▶ download (kernel, initrd, stage2) ─▶ cache/trees/HASH/
+//! .treeinfo ─▶ treeinfo ─▶ repositories there? ─▶ download (kernel, initrd, stage2) ─▶ cache/trees/HASH/
 //! ```
 //!
-//! Packages are Anaconda's to fetch, from the same tree. Whoever changes a tree on a mirror changes
+//! Packages are Anaconda's to fetch, from the same tree and the repositories beside it. Whoever changes a tree on a mirror changes
 //! its `.treeinfo`, and with it the directory.
 
 pub mod download;
@@ -25,9 +25,11 @@ use download::{Patience, Wanted};
 use treeinfo::{Part, TreeInfo};
 
 const TREEINFO: &str = ".treeinfo";
+/// What every repository of packages begins with.
+const REPOMD: &str = "repodata/repomd.xml";
 const MIB: u64 = 1 << 20;
 /// More than each has in any release.
-const TREEINFO_MOST: u64 = MIB;
+const DESCRIPTION_MOST: u64 = MIB;
 const KERNEL_MOST: u64 = 64 * MIB;
 const INITRD_MOST: u64 = 512 * MIB;
 const STAGE2_MOST: u64 = 4096 * MIB;
@@ -49,14 +51,16 @@ pub struct Installer {
     pub fingerprint: String,
 }
 
-/// Makes sure that the installer of the tree at this address is below `cache`. The platform's `tree`
-/// says which version it has to be, and where it is kept when its stream has ended.
+/// Makes sure that the installer of the tree at this address is below `cache`, and that the
+/// `repositories` are there that it will be told of. The platform's `tree` says which version it has to
+/// be, and where it is kept when its stream has ended.
 ///
 /// # Errors
 /// As [`download::fetch`]; of class [`Class::Refused`] when the tree is another one.
 pub fn installer(
     url: &str,
     tree: &Tree,
+    repositories: &[String],
     cache: &Path,
     patience: Patience,
     report: &Report,
@@ -65,18 +69,7 @@ pub fn installer(
     fs::create_dir_all(&trees).with_context(|| format!("making {}", trees.display()))?;
     let address = format!("{url}{TREEINFO}");
     let (version, when_gone) = (tree.version.as_str(), when_gone(tree));
-    // Whoever builds at the same time has a file of its own.
-    let described = trees.join(format!("treeinfo-{}", std::process::id()));
-    let wanted = Wanted {
-        url: &address,
-        sha256: None,
-        most_bytes: TREEINFO_MOST,
-        when_gone: &when_gone,
-    };
-    download::fetch(wanted, &described, patience, &|_| ())?;
-    let text = fs::read_to_string(&described);
-    fs::remove_file(&described).with_context(|| format!("removing {}", described.display()))?;
-    let text = text.with_context(|| format!("reading {address}"))?;
+    let text = small(&address, &trees, &when_gone, patience)?;
     let info = TreeInfo::parse(&text).map_err(|error| {
         Class::Refused.error(format!(
             "reading {address}: {error:#}\n\
@@ -92,6 +85,22 @@ pub fn installer(
             info.version
         ))
     );
+    let when_missing = format!(
+        "a release that has ended is moved away: give its address as sigs (or main) under \
+         [platform.mirrors], which may be {:?}, or ask for another release",
+        tree.vault_sigs
+    );
+    for repository in repositories {
+        let address = format!("{repository}{REPOMD}");
+        let text = small(&address, &trees, &when_missing, patience)?;
+        ensure!(
+            text.contains("<repomd"),
+            Class::Refused.error(format!(
+                "{address} is no repository's\n\
+                 hint: name another mirror under [platform.mirrors]"
+            ))
+        );
+    }
     let fingerprint = sha256(&text);
     let place = trees.join(&fingerprint);
     fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
@@ -117,6 +126,22 @@ pub fn installer(
     prune(&trees, &place)?;
     stage.finish("whole, with the checksums of its .treeinfo");
     Ok(installer)
+}
+
+/// The text of a file that says what else there is.
+fn small(address: &str, trees: &Path, when_gone: &str, patience: Patience) -> Result<String> {
+    // Whoever builds at the same time has a file of its own.
+    let file = trees.join(format!("description-{}", std::process::id()));
+    let wanted = Wanted {
+        url: address,
+        sha256: None,
+        most_bytes: DESCRIPTION_MOST,
+        when_gone,
+    };
+    download::fetch(wanted, &file, patience, &|_| ())?;
+    let text = fs::read_to_string(&file);
+    fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+    text.with_context(|| format!("reading {address}"))
 }
 
 /// Whether the tree at this address can be reached within a few seconds; else why not.

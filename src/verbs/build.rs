@@ -107,8 +107,10 @@ impl Wanted {
                     };
                     Ok((*role, kickstart.text(&project.kickstart())?))
                 };
+                let repositories = mirrors.repositories(&platform, &release)?;
                 Source::Tree {
                     installer: mirrors.url(Address::Main, &tree.installer),
+                    repositories: repositories.into_iter().map(|it| it.url).collect(),
                     kickstarts: roles.iter().map(text).collect::<Result<_>>()?,
                 }
             }

@@ -70,7 +70,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let report = Report::new(3);
     let cache = Cache::directory_or_default(arguments.cache.as_deref())?;
     let url = mirrors.url(Address::Main, &tree.installer);
-    let installer = mirror::installer(&url, tree, &cache, Patience::default(), &report)?;
+    let repositories = mirrors.repositories(&platform, site.release_on(&platform))?;
+    let repositories: Vec<String> = repositories.into_iter().map(|it| it.url).collect();
+    let patience = Patience::default();
+    let installer = mirror::installer(&url, tree, &repositories, &cache, patience, &report)?;
     let stage = report.begin("agent: building");
     let log = Cache::at(&cache).directory("logs")?.join("agent.log");
     let agent = Agent::of(arguments.agent.as_deref(), &project)?.program(&log)?;

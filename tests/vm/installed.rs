@@ -27,7 +27,7 @@ use super::{accelerator, directory, installer};
 #[path = "../it/mirror/stand_in.rs"]
 mod stand_in;
 
-use stand_in::Mirror;
+use stand_in::{Mirror, SIGS};
 
 /// What an installation would have made, as far as an image is judged by it.
 const TREE: [(&str, &str); 7] = [
@@ -57,8 +57,8 @@ fn workshop(name: &str) -> (PathBuf, Mirror, String) {
     let read = |name: &str| fs::read(guest.join(name)).unwrap();
     let stage2 = compressed(&disk(&work));
     mirror.tree(&read("vmlinuz"), &read("initramfs"), &stage2);
-    let main = format!("http://{}/9-stream", mirror.address);
-    let site = site(&work, &main);
+    mirror.repositories();
+    let site = site(&work, &mirror);
     (work, mirror, site)
 }
 
@@ -219,12 +219,14 @@ fn compressed(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The site of these tests, with the stand-in for its mirror.
-fn site(work: &Path, main: &str) -> String {
+fn site(work: &Path, mirror: &Mirror) -> String {
     super::site();
     let text = fs::read_to_string(directory().join("site.toml")).unwrap();
     let open = "name = \"auto\"\n";
     assert!(text.contains(open), "{text}");
-    let pinned = format!("name = \"centos-stream-9\"\nmirrors = {{ main = {main:?} }}\n");
+    let at = |path: &str| format!("http://{}{path}", mirror.address);
+    let mirrors = format!("main = {:?}, sigs = {:?}", at("/9-stream"), at(SIGS));
+    let pinned = format!("name = \"centos-stream-9\"\nmirrors = {{ {mirrors} }}\n");
     let path = work.join("site.toml");
     let text = text.replace(open, &pinned);
     replace(&path, text.as_bytes(), Ownership::mode(0o644)).unwrap();

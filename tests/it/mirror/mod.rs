@@ -12,7 +12,7 @@ use cellboot::report::Report;
 use firstboot::cmd::Cmd;
 use firstboot::platform::{Platform, Tree};
 use proptest::prelude::*;
-use stand_in::{Conduct, Mirror, TREE};
+use stand_in::{Conduct, Mirror, SIGS, TREE};
 
 use super::{SITE, said, site};
 
@@ -44,7 +44,7 @@ fn tree() -> Tree {
 }
 
 fn fetch(mirror: &Mirror, cache: &Path) -> anyhow::Result<Installer> {
-    mirror::installer(&url(mirror), &tree(), cache, SHORT, &Report::new(0))
+    mirror::installer(&url(mirror), &tree(), &[], cache, SHORT, &Report::new(0))
 }
 
 /// The class and the text of what went wrong.
@@ -200,7 +200,8 @@ fn a_tree_of_another_version_is_refused() {
         version: "10".into(),
         ..tree()
     };
-    let error = mirror::installer(&url, &newer, cache.path(), SHORT, &Report::new(0)).unwrap_err();
+    let error = mirror::installer(&url, &newer, &[], cache.path(), SHORT, &Report::new(0));
+    let error = error.unwrap_err();
     assert_eq!(Class::of(&error), Class::Refused);
     assert_eq!(
         format!("{error:#}"),
@@ -216,7 +217,7 @@ fn a_mirror_that_is_not_there_or_says_nothing_is_told_soon() {
     let cache = tempfile::tempdir().unwrap();
     let ask = |address: std::net::SocketAddr| {
         let url = format!("http://{address}/");
-        let error = mirror::installer(&url, &tree(), cache.path(), SHORT, &Report::new(0));
+        let error = mirror::installer(&url, &tree(), &[], cache.path(), SHORT, &Report::new(0));
         let error = error.unwrap_err();
         assert_eq!(Class::of(&error), Class::Network);
         format!("{error:#}")
@@ -229,6 +230,50 @@ fn a_mirror_that_is_not_there_or_says_nothing_is_told_soon() {
     let (_listener, address) = stand_in::mute();
     let text = ask(address);
     assert!(text.contains("Operation too slow"), "{text}");
+}
+
+/// Before anything large is fetched.
+#[test]
+fn a_repository_that_is_not_there_is_named() {
+    let (mirror, cache) = (mirror(), tempfile::tempdir().unwrap());
+    let paths = ["/9-stream/AppStream/", "/SIGs/cloud/openstack-antelope/"];
+    let repositories = paths.map(|path| format!("http://{}{path}", mirror.address));
+    let fetch = || {
+        let (url, cache) = (url(&mirror), cache.path());
+        mirror::installer(&url, &tree(), &repositories, cache, SHORT, &Report::new(0))
+    };
+    let [description, missing] = paths.map(|path| format!("{path}repodata/repomd.xml"));
+    mirror.set(&description, Conduct::Serve(b"<repomd/>".to_vec()));
+    let error = fetch().unwrap_err();
+    assert_eq!(Class::of(&error), Class::Network);
+    assert_eq!(
+        format!("{error:#}"),
+        format!(
+            "fetching http://{}{missing}: the mirror does not have it (HTTP 404)\n\
+             hint: a release that has ended is moved away: give its address as sigs (or main) \
+             under [platform.mirrors], which may be \"https://vault.centos.org/SIGs/9-stream\", or \
+             ask for another release",
+            mirror.address
+        )
+    );
+    let treeinfo = format!("{TREE}.treeinfo");
+    let asked = mirror.requests();
+    assert_eq!(asked, [treeinfo, description, missing.clone()]);
+
+    // What a server that answers everything says.
+    mirror.set(&missing, Conduct::Serve(b"<html>Welcome</html>".to_vec()));
+    let error = fetch().unwrap_err();
+    assert_eq!(Class::of(&error), Class::Refused);
+    assert_eq!(
+        format!("{error:#}"),
+        format!(
+            "http://{}{missing} is no repository's\n\
+             hint: name another mirror under [platform.mirrors]",
+            mirror.address
+        )
+    );
+    mirror.set(&missing, Conduct::Serve(b"<repomd/>".to_vec()));
+    fetch().unwrap();
 }
 
 #[test]
@@ -251,9 +296,11 @@ fn tls_is_checked_and_never_left() {
     let authority = directory.path().join("authority.pem");
     let mirror = Mirror::secure(&authority);
     mirror.tree(b"kernel", b"initrd", &content(7));
-    let main = format!("https://{}/9-stream", mirror.address);
+    mirror.repositories();
+    let at = |path: &str| format!("https://{}{path}", mirror.address);
+    let mirrors = format!("main = {:?}, sigs = {:?}", at("/9-stream"), at(SIGS));
     let platform =
-        format!("platform = {{ name = \"centos-stream-9\", mirrors = {{ main = \"{main}\" }} }}\n");
+        format!("platform = {{ name = \"centos-stream-9\", mirrors = {{ {mirrors} }} }}\n");
     let site = site(directory.path(), &format!("{SITE}{platform}"));
     let build = |authority: Option<&Path>| {
         let cache = directory

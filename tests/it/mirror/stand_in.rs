@@ -7,7 +7,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use cellboot::kickstart::Mirrors;
 use firstboot::files::{Ownership, replace};
+use firstboot::platform::Platform;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use sha2::{Digest, Sha256};
@@ -120,10 +122,26 @@ impl Mirror {
             Conduct::Serve(info.into_bytes()),
         );
     }
+
+    /// The descriptions of the repositories of a platform's own release; there are no packages.
+    pub(super) fn repositories(&self) {
+        let platform = Platform::load("centos-stream-9").unwrap();
+        let mirrors = Mirrors {
+            main: "/9-stream".to_owned(),
+            sigs: SIGS.to_owned(),
+        };
+        let all = mirrors.repositories(&platform, &platform.release).unwrap();
+        for repository in all {
+            let path = format!("{}repodata/repomd.xml", repository.url);
+            self.set(&path, Conduct::Serve(b"<repomd/>".to_vec()));
+        }
+    }
 }
 
 /// Where the tree is.
 pub(super) const TREE: &str = "/9-stream/BaseOS/x86_64/os/";
+/// Where the repositories of the special interest groups are.
+pub(super) const SIGS: &str = "/SIGs";
 
 /// One request and its answer; the connection ends with it.
 fn answer<S: Read + Write>(
