@@ -32,6 +32,11 @@ TEST_TOOLS := shellcheck:shellcheck virt-xml-validate:libvirt-clients xmllint:li
 SOAK_TOOLS := virsh:libvirt-clients libvirtd:libvirt-daemon-system
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
+# What a make below another one starts is no make, and rustc complains of a jobserver that it cannot reach.
+ifneq ($(MAKELEVEL),0)
+unexport MAKEFLAGS MFLAGS
+endif
+
 .DEFAULT_GOAL := help
 
 help: ## show this list
