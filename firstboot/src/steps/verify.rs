@@ -14,8 +14,9 @@ use crate::resource::openstack::{Session, compute, image, network, placement};
 use crate::step::{Check, Step};
 use crate::wait::Probe;
 
-/// Services and agents report every few seconds, but not before they have loaded.
-const REPORTS: Duration = Duration::from_secs(600);
+/// Services and agents report every few seconds, but not before they have loaded: the last of them was
+/// seen to need more than ten minutes after a reboot, on an emulated processor that others used, too.
+const REPORTS: Duration = Duration::from_secs(1800);
 /// What Nova's services are called on a controller.
 const NOVA: [&str; 2] = ["nova-conductor", "nova-scheduler"];
 /// What Neutron's agents are called on a controller.
