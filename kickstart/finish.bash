@@ -52,7 +52,10 @@ rpm --query --all --queryformat '%{NAME}\t%{EVR}\t%{ARCH}\t%{SOURCERPM}\n' |
 # Nothing of this machine may be in the next one.
 cloud-init clean --logs --seed
 dnf --assumeyes clean all
-{% include "clean.bash" %}
+(
+    set -- "${remove[@]}"
+{% include "remove.sh" %}
+)
 truncate --size 0 /etc/machine-id /etc/resolv.conf
 # Not removed: some belong to who writes into them.
 find /var/log -type f -exec truncate --size 0 {} +

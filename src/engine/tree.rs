@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Engine, base, units};
 use crate::disk::grub;
 
-const REMOVE: &str = include_str!("remove.sh");
+const REMOVE: &str = include_str!("../../kickstart/remove.sh");
 /// What the build itself left, besides what the platform's packages leave.
 const LEFTOVERS: [&str; 7] = [
     "/usr/sbin/policy-rc.d",

@@ -209,9 +209,9 @@ fn what_no_package_has_left_yet_is_removed_too() {
     ];
     let patterns = patterns.map(|it| format!("'{}/{it}'", directory.path().display()));
     let kickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("kickstart");
-    let script = std::fs::read_to_string(kickstart.join("clean.bash")).unwrap();
+    let script = std::fs::read_to_string(kickstart.join("remove.sh")).unwrap();
     let script = format!(
-        "set -Eeuo pipefail\ntrap 'echo \"$BASH_COMMAND\"' ERR\nremove=({})\n{script}",
+        "set -Eeuo pipefail\ntrap 'echo \"$BASH_COMMAND\"' ERR\nset -- {}\n{script}",
         patterns.join(" ")
     );
     let ended = Cmd::new("bash").args(["-c", &script]).any_status().unwrap();
