@@ -21,6 +21,9 @@ use crate::site::{self, Site};
 
 /// The interface that carries everything but the provider network.
 const MANAGEMENT: &str = "management";
+/// How long Nova lets Neutron take to plug an instance in before it gives the instance up, unless it
+/// is told otherwise (`vif_plugging_timeout`).
+const PLUGGING_SECONDS: u32 = 300;
 
 /// What kind of lab is wanted.
 #[derive(Debug, Clone)]
@@ -84,10 +87,11 @@ impl Lab {
         };
         std::fs::create_dir_all(&plan.directory)
             .with_context(|| format!("making {}", plan.directory.display()))?;
+        let told = patient(site, plan.accelerator);
         for (node, described) in state.nodes.iter().zip(&nodes) {
             machine::overlay(&node.image.path, &node.machine.disk, None)?;
             if let Some(seed) = &node.machine.seed {
-                seed::write(site, &plan.platform, &plan.keys, &described.name, seed)?;
+                seed::write(&told, &plan.platform, &plan.keys, &described.name, seed)?;
             }
         }
         state.save(&plan.directory)?;
@@ -96,6 +100,20 @@ impl Lab {
             state,
         })
     }
+}
+
+/// The site, with as much patience between its services as the lab's processors need; what the site
+/// sets itself stays.
+fn patient(site: &Site, accelerator: Accelerator) -> Site {
+    let mut site = site.clone();
+    let seconds = PLUGGING_SECONDS * accelerator.patience();
+    if seconds != PLUGGING_SECONDS {
+        let nova = site.overrides.entry("nova".to_owned()).or_default();
+        let default = nova.entry("DEFAULT".to_owned()).or_default();
+        let timeout = default.entry("vif_plugging_timeout".to_owned());
+        timeout.or_insert_with(|| seconds.to_string());
+    }
+    site
 }
 
 /// The controller and the first computes of a site.
@@ -268,6 +286,25 @@ pub fn built_images(out: &Path, wanted: Option<&str>) -> Result<(Platform, PathB
 mod tests {
     use super::*;
     use firstboot::files::{Ownership, replace};
+
+    #[test]
+    fn an_emulated_cell_is_given_time_to_plug_its_instances_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = |more: &str| {
+            let path = directory.path().join("site.toml");
+            let text = format!("{}{more}", include_str!("../../site.example.toml"));
+            replace(&path, text.as_bytes(), Ownership::mode(0o644)).unwrap();
+            Site::load(&path).unwrap()
+        };
+        let site = load("");
+        assert_eq!(patient(&site, Accelerator::Kvm), site);
+        let nova = |site: &Site| site.overrides["nova"]["DEFAULT"].clone();
+        let told = nova(&patient(&site, Accelerator::Tcg));
+        assert_eq!(told["vif_plugging_timeout"], "1800");
+        assert_eq!(told.len(), nova(&site).len() + 1);
+        let own = load("vif_plugging_timeout = 60\n");
+        assert_eq!(patient(&own, Accelerator::Tcg), own);
+    }
 
     #[test]
     fn images_count_as_built_once_their_manifest_is_there() {
