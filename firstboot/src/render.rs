@@ -266,6 +266,26 @@ a < b & \"c\"
     }
 
     #[test]
+    fn services_have_workers_for_the_processors_of_their_controller() {
+        let etc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../overlays/controller/etc");
+        let environment = environment(&etc).unwrap();
+        for (file, section, most) in [
+            ("neutron/neutron.conf.j2", "rpc_workers = ", 8),
+            ("nova/nova.conf.j2", "[conductor]\nworkers = ", 8),
+            ("glance/glance-api.conf.j2", "[DEFAULT]\nworkers = ", 8),
+            ("neutron/metadata_agent.ini.j2", "metadata_workers = ", 4),
+        ] {
+            let template = std::fs::read_to_string(etc.join(file)).unwrap();
+            let (_, rest) = template.split_once(section).unwrap();
+            let value = rest.lines().next().unwrap();
+            for (processors, workers) in [(1, 1), (2, 1), (7, 3), (64, most)] {
+                let seen = environment.render_str(value, minijinja::context!(processors));
+                assert_eq!(seen.unwrap(), workers.to_string(), "{file}: {processors}");
+            }
+        }
+    }
+
+    #[test]
     fn a_site_without_provider_network_has_none() {
         let (_directory, templates) = with("{{ 'yes' if provider else 'no' }}\n");
         let mut node = Node::example(Role::Controller);
