@@ -5,7 +5,8 @@
 //! `management` {address, network, prefix, gateway}, `provider` (none or {interface,
 //! physical_network, bridge, kind, vlan_id, network, gateway}), `overlay` {vni_start, vni_end}, `secret["name"]`,
 //! `broker_user` (this node's account at the broker), `virt_type` (computes that know: `kvm` or `qemu`),
-//! `platform` {name, release}, `paths["name"]` (of the platform's table), `processors`.
+//! `platform` {name, release}, `paths["name"]` (of the platform's table), `processors`, `workers` (how many
+//! processes of a service this node's processors are good for).
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -38,6 +39,7 @@ pub(crate) struct Variables<'a> {
     platform: Platform<'a>,
     paths: &'a BTreeMap<String, PathBuf>,
     processors: usize,
+    workers: usize,
 }
 
 #[derive(Serialize)]
@@ -78,6 +80,7 @@ impl<'a> Variables<'a> {
     pub(crate) fn of(node: &'a Node) -> Result<Self> {
         let config = &node.config;
         let management = &config.management;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             node: Member {
                 name: &config.name,
@@ -115,9 +118,16 @@ impl<'a> Variables<'a> {
                 release: &config.release,
             },
             paths: &node.platform.paths,
-            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            processors,
+            workers: workers(processors),
         })
     }
+}
+
+/// Half the processors, for a controller runs many services; not more than eight, for each has its
+/// memory and its connections to the database.
+fn workers(processors: usize) -> usize {
+    (processors / 2).clamp(1, 8)
 }
 
 fn member<'a>(config: &NodeConfig, peer: &'a Peer) -> Member<'a> {
@@ -126,5 +136,17 @@ fn member<'a>(config: &NodeConfig, peer: &'a Peer) -> Member<'a> {
         fqdn: config.fqdn(&peer.name),
         role: peer.role,
         address: peer.address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::workers;
+
+    #[test]
+    fn a_service_has_workers_for_the_processors_and_not_too_many() {
+        for (processors, expected) in [(1, 1), (2, 1), (7, 3), (16, 8), (64, 8)] {
+            assert_eq!(workers(processors), expected, "{processors} processors");
+        }
     }
 }

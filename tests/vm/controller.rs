@@ -9,7 +9,7 @@ use super::{accelerator, cell, directory, images, site};
 
 /// How far a boot is, in percent of its steps, when its power is cut: while the databases and the
 /// broker come up. A cut costs the boot up to it, which has to be waited for again; `make soak` cuts
-/// anywhere, ten times.
+/// anywhere.
 const CUTS: [u32; 1] = [35];
 /// The first compute of the site.
 const COMPUTE: &str = "compute1";
