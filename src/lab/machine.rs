@@ -339,8 +339,10 @@ mod tests {
     fn the_command_line_follows_the_machine() {
         let uefi = machine(Firmware::Uefi, Bus::Nvme).command().to_string();
         for part in [
-            "-accel tcg,thread=multi -cpu max -smbios",
-            "kernel.randomize_va_space=0 -smp 2 -m 6144",
+            "-accel tcg,thread=multi -cpu max,-erms,",
+            "model=28,stepping=2 -smbios",
+            "kernel.randomize_va_space=0,value=",
+            "min_granularity_ns - - - - 40000000' -smp 2 -m 6144",
             "-pidfile /lab/controller.pid",
             "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
             "if=pflash,format=raw,file=/lab/controller.efivars",

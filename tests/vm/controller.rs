@@ -1,6 +1,7 @@
 //! The controller, from power-on through a power cut to READY, and all that READY promises; then a
 //! compute that joins it, and an instance there.
 
+use cellboot::lab::accel::Accelerator;
 use cellboot::lab::machine::{Bus, Firmware};
 use cellboot::lab::start::Plan;
 use cellboot::lab::{Lab, ssh};
@@ -144,6 +145,13 @@ const INSIDE: [(&str, &str); 16] = [
     ),
 ];
 
+/// What the lab arranges for a machine whose processor is emulated, as the guest sees it: only it can
+/// tell that it was not taken.
+const EMULATED: [(&str, &str); 2] = [
+    ("cat /proc/sys/kernel/randomize_va_space", "0"),
+    ("cat /sys/kernel/debug/sched/min_granularity_ns", "40000000"),
+];
+
 /// What instances must not have brought about: an eventlet that waits for another thread, which
 /// keeps a request for good, and services that lack a login.
 const AFTER_INSTANCES: [(&str, &str); 2] = [
@@ -156,6 +164,9 @@ const AFTER_INSTANCES: [(&str, &str); 2] = [
 
 fn look_inside(login: &ssh::Login) {
     cell::answers(login, &INSIDE);
+    if accelerator() == Accelerator::Tcg {
+        cell::answers(login, &EMULATED);
+    }
     let hosts = login
         .run("getent hosts $(hostname -i | cut -d' ' -f1)")
         .read()
