@@ -118,10 +118,17 @@ fn of_release(release: &str) -> Cmd {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/options");
     let python = Cmd::new(target.join("venv/bin/python"))
         .path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/options/options.py"));
-    match release {
-        "antelope" => python,
-        other => python.env("PYTHONPATH", target.join(other).to_string_lossy()),
+    if release == "antelope" {
+        return python;
     }
+    let code = target.join(release);
+    // Without it Antelope's code would answer.
+    assert!(
+        code.join("whole").exists(),
+        "there is no {}: `make soak` makes it",
+        code.display()
+    );
+    python.env("PYTHONPATH", code.to_string_lossy())
 }
 
 fn judge(release: &str, directory: &Path) -> String {

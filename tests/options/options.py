@@ -2,8 +2,8 @@
 
     options.py catalogue           every option, as `cellboot check` reads it
     options.py judge DIR           judges each DIR/*/SERVICE.conf: names and values
-    options.py misfits SERVICE FILE...
-                                   values that no option takes, and options on their way out
+    options.py complaints SERVICE FILE...
+                                   the same for files of one service, without a count
 
 Run by the Python of a virtual environment that has the release (the pins beside this file).
 """
@@ -12,13 +12,14 @@ import collections
 import concurrent.futures
 import copy
 import json
+import logging
 import os
 import pathlib
 import subprocess
 import sys
 
 from keystoneauth1 import loading
-from oslo_config import cfg, generator
+from oslo_config import cfg, generator, validator
 
 OSLO = ("oslo.log", "oslo.policy", "oslo.middleware")
 TALKING = (
@@ -130,24 +131,36 @@ def misfits(service: str, file: pathlib.Path) -> list[str]:
     return wrong
 
 
+class Heard(logging.Handler):
+    """Keeps what oslo-config-validator says against a file."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # What it says about the lists of options is no fault of the file.
+        if not record.name.startswith(("oslo_config.generator", "stevedore")):
+            self.lines.append(f"{record.levelname}: {record.getMessage()}")
+
+
 def validated(service: str, file: pathlib.Path) -> list[str]:
     """What oslo-config-validator says against a file."""
     dynamic = [f"--exclude-group={group}" for owner, group in COPIES if owner == service]
-    done = tool(
-        "oslo-config-validator", *namespaces(service), *dynamic, "--fatal-warnings",
-        f"--input-file={file}",
-    )
-    # What it says about the lists of options is no fault of the file.
-    noise = ("INFO", "WARNING:oslo_config.generator:", "WARNING:stevedore")
-    said = [line for line in done.stderr.splitlines() if not line.startswith(noise)]
-    if done.returncode != 0 and not said:
-        said = [f"oslo-config-validator ended with {done.returncode}: {done.stdout}"]
-    return [f"{file}: {line}" for line in said]
+    sys.argv[1:] = [*namespaces(service), *dynamic, "--fatal-warnings", f"--input-file={file}"]
+    heard = Heard()
+    logging.root.addHandler(heard)
+    failed = validator.main()
+    logging.root.removeHandler(heard)
+    if failed and not heard.lines:
+        heard.lines = [f"oslo-config-validator ended with {failed}"]
+    return [f"{file}: {line}\n" for line in heard.lines]
 
 
-def fitted(service: str, files: list[pathlib.Path]) -> list[str]:
-    """`misfits` by a process of its own: what defines options keeps them in one place for all."""
-    done = tool("python", __file__, "misfits", service, *map(str, files))
+def complaints(service: str, files: list[str]) -> list[str]:
+    """All that is wrong with files of one service, by a process of its own: what defines options keeps
+    them in one place for all, and takes longer to load than to judge."""
+    done = tool("python", __file__, "complaints", service, *files)
     failed = [f"{service}: {done.stderr.strip()}"] if done.returncode != 0 else []
     return done.stdout.splitlines() + failed
 
@@ -159,16 +172,16 @@ def judge(directory: pathlib.Path) -> None:
         service = file.name.split(".")[0]
         files[service].setdefault(file.read_bytes(), file)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        runs = []
-        for service, texts in files.items():
-            runs += [pool.submit(validated, service, file) for file in texts.values()]
-            runs.append(pool.submit(fitted, service, list(texts.values())))
-        complaints = [line for run in runs for line in run.result()]
-    for line in complaints:
+        runs = [
+            pool.submit(complaints, service, list(map(str, texts.values())))
+            for service, texts in files.items()
+        ]
+        wrong = [line for run in runs for line in run.result()]
+    for line in wrong:
         print(line)
     judged = sum(map(len, files.values()))
-    print(f"{judged} files judged, {len(complaints)} complaints")
-    sys.exit(bool(complaints) or not judged)
+    print(f"{judged} files judged, {len(wrong)} complaints")
+    sys.exit(bool(wrong) or not judged)
 
 
 if __name__ == "__main__":
@@ -177,8 +190,8 @@ if __name__ == "__main__":
             catalogue()
         case ["judge", path]:
             judge(pathlib.Path(path))
-        case ["misfits", service, *files]:
-            for file in files:
-                print(*misfits(service, pathlib.Path(file)), sep="", end="")
+        case ["complaints", service, *files]:
+            for file in map(pathlib.Path, files):
+                print(*validated(service, file), *misfits(service, file), sep="", end="")
         case _:
             sys.exit(__doc__)
