@@ -37,20 +37,19 @@ fn waits_for_a_seed(name: &str, role: Role, firmware: Firmware, bus: Bus) {
 
 type Boot = (&'static str, Role, Firmware, Bus);
 
-/// Virtio-blk has tests below and the controller's own, under BIOS and UEFI.
+/// Virtio-blk has tests below and the controller's own, SATA that of a written disk, under BIOS and
+/// UEFI both.
 #[test]
 #[ignore = "needs built images: make test"]
 fn every_firmware_and_every_bus_boots() {
     boot_in_pairs(&[
-        ("bios-sata", Role::Controller, Firmware::Bios, Bus::Sata),
-        ("bios-nvme", Role::Compute, Firmware::Bios, Bus::Nvme),
         (
-            "uefi-virtio-scsi",
-            Role::Compute,
-            Firmware::Uefi,
+            "bios-virtio-scsi",
+            Role::Controller,
+            Firmware::Bios,
             Bus::VirtioScsi,
         ),
-        ("uefi-nvme", Role::Controller, Firmware::Uefi, Bus::Nvme),
+        ("uefi-nvme", Role::Compute, Firmware::Uefi, Bus::Nvme),
     ]);
 }
 
@@ -61,13 +60,13 @@ mod soak {
     #[ignore = "needs built images: make soak"]
     fn the_other_pairs_of_firmware_and_bus_boot() {
         boot_in_pairs(&[
+            ("bios-nvme", Role::Controller, Firmware::Bios, Bus::Nvme),
             (
-                "bios-virtio-scsi",
-                Role::Controller,
-                Firmware::Bios,
+                "uefi-virtio-scsi",
+                Role::Compute,
+                Firmware::Uefi,
                 Bus::VirtioScsi,
             ),
-            ("uefi-sata", Role::Controller, Firmware::Uefi, Bus::Sata),
         ]);
     }
 }
