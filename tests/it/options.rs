@@ -125,7 +125,7 @@ fn of_release(release: &str) -> Cmd {
     // Without it Antelope's code would answer.
     assert!(
         code.join("whole").exists(),
-        "there is no {}: `make soak` makes it",
+        "there is no {}: `make test` or `make soak` makes it",
         code.display()
     );
     python.env("PYTHONPATH", code.to_string_lossy())

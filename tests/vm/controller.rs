@@ -74,7 +74,7 @@ fn look_from_outside(lab: &Lab) {
 }
 
 /// What of the table can only be seen on the node itself: a line for its shell, and the answer. What
-/// `nova-status` and `placement-status` say is a step each, which READY has seen.
+/// `nova-status` and `placement-status` say is a step each, which READY has seen; `make soak` asks them itself.
 const INSIDE: [(&str, &str); 14] = [
     (
         "mariadb -N -e \"SELECT schema_name FROM information_schema.schemata WHERE schema_name \

@@ -27,6 +27,14 @@ const COMPUTES: [&str; 2] = ["compute1", "compute2"];
 const CUTS: usize = 10;
 /// The one that is replaced and removed.
 const OTHER: &str = "compute2";
+/// What the services' own programs say of a controller that is READY.
+const STATUS: [(&str, &str); 2] = [
+    ("nova-status upgrade check >/dev/null 2>&1; echo $?", "0"),
+    (
+        "placement-status upgrade check >/dev/null 2>&1; echo $?",
+        "0",
+    ),
+];
 /// How long the controller is away in the middle of a join.
 const ABSENCE: Duration = Duration::from_secs(600);
 
@@ -85,6 +93,8 @@ fn computes_wait_for_their_controller(lab: &mut Lab) {
     cell::cut_power_as_it_boots(lab, CONTROLLER, &cuts());
     lab.power_on(CONTROLLER).unwrap();
     cell::is_ready(lab, CONTROLLER);
+    let login = lab.login(lab.node(None).unwrap()).unwrap();
+    cell::answers(&login, &STATUS);
     for name in COMPUTES {
         cell::joins(lab, name);
         cell::look_at_compute(lab, name);
