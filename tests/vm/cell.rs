@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::directory;
 
-/// The agent on a node.
-pub(super) const AGENT: &str = "/usr/libexec/cellboot/firstboot";
+/// The agent on a node, as hints and pages tell people to type it.
+pub(super) const AGENT: &str = "firstboot";
 
 /// The first thing that a node says besides progress, which is shown; and if it failed, what it
 /// can tell of that, because nobody can look at this node later.
