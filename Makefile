@@ -15,8 +15,9 @@ VENV := target/vm/venv
 OPTIONS := target/options/venv
 RELEASES := $(OPTIONS) target/options/zed
 LATER := $(filter-out $(RELEASES) target/options/antelope,$(patsubst tests/%.txt,target/%,$(wildcard tests/options/*.txt)))
-# Of those, what this soak asks.
-SOAKED := $(if $(filter soak:: soak::the_later%,$(SOAK)),$(LATER))
+# Of all these, what this soak needs: the stand-in for Stream 9 runs Antelope's code.
+SOAKED := $(if $(filter soak:: soak::the_later%,$(SOAK)),$(LATER)) \
+	$(if $(filter soak:: soak::el9%,$(SOAK)),$(OPTIONS))
 # What says of such a directory that all of it is there.
 WHOLE := /whole
 PIP := bin/pip install --quiet --disable-pip-version-check
